@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* What the kernel knows of the physical machine, whoever made its virtualisation extension. */
+#ifndef ARCH_X86_ARCH_H
+#define ARCH_X86_ARCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MAX_CPUS        64
+#define PAGE_SIZE       4096ull
+#define LARGE_PAGE_SIZE (2ull << 20)
+
+struct vcpu;
+
+/*
+ * One physical CPU. Found by GS base; every field belongs to its own CPU, but for those that say otherwise.
+ * `self` must stay first: cpu_self() reads it through GS.
+ */
+struct cpu {
+	struct cpu *self;
+	unsigned index;              /* 0 is the boot CPU; constant after start */
+	uint32_t apic_id;            /* physical APIC ID; constant after start, read by anybody who kicks */
+	struct vcpu *current;        /* the VCPU whose state (FPU, MSRs, control structure) is loaded here */
+	_Atomic uint64_t ring_epoch; /* odd while a ring is in flight here; written here, read by a rebind */
+	_Atomic bool online;         /* set here once virtualisation is on, read by the boot CPU */
+	void *virt;                  /* the virtualisation backend's own per-CPU data */
+	uint8_t *stack_top;
+};
+
+extern struct cpu cpus[MAX_CPUS];
+extern unsigned cpu_count; /* CPUs that the MADT lists and that answered; constant after smp_start() */
+
+static inline struct cpu *cpu_self(void)
+{
+	struct cpu *cpu;
+
+	__asm__("movq %%gs:0, %0" : "=r"(cpu));
+	return cpu;
+}
+
+static inline void cpu_relax(void)
+{
+	__builtin_ia32_pause();
+}
+
+/* Time: the TSC of this CPU, in ticks. Any CPU; monotonic across CPUs on machines with a synchronised TSC. */
+static inline uint64_t tsc_now(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (uint64_t)hi << 32 | lo;
+}
+
+extern uint64_t tsc_hz;   /* TSC ticks a second, calibrated at boot; constant afterwards */
+extern uint64_t tsc_boot; /* the TSC when boot_main() began: the log's zero */
+
+/* Makes that CPU leave its guest or its HLT soon. Any CPU, no lock needed; one interrupt, nothing is awaited. */
+void cpu_kick(unsigned cpu);
+
+/*
+ * Halts this CPU until an interrupt comes or `deadline` (TSC ticks, UINT64_MAX: none) has passed. Call with
+ * interrupts off after the last look for work: STI and HLT are one step, so that a kick in between still wakes.
+ * Returns with interrupts off.
+ */
+void cpu_idle(uint64_t deadline);
+
+/* Starts every other CPU of the MADT and runs `entry` on it, on a stack of its own. Boot CPU, once. */
+void smp_start(void (*entry)(void));
+
+/* Ends an interrupt that arrived with a VM exit (acknowledged by the exit). The CPU it arrived on. */
+void irq_finish(uint8_t vector);
+
+/*
+ * Physical memory, at boot only and on the boot CPU only; never freed. `size` and `align` in bytes, align a
+ * power of two of at least 4096. Zeroed. NULL when there is none: the caller says for what. Identity-mapped.
+ */
+void *memory_alloc(uint64_t size, uint64_t align);
+uint64_t memory_free_bytes(void);
+
+/* The console: COM1 of the machine, polled. Bytes only; kernel/log.c has the lock and the lines. */
+void console_put(char c);
+int console_get(void); /* -1: nothing was typed */
+
+/* Ends the machine's run after draining the console; halts all CPUs where nothing else is possible. */
+_Noreturn void machine_end(void);
+
+/* How machine_end() tells an emulator that the run is over; the option `end=` of the hypervisor's line. */
+enum machine_end_way { MACHINE_END_HALT, MACHINE_END_BOCHS, MACHINE_END_QEMU, MACHINE_END_RESET };
+extern enum machine_end_way machine_end_way;
+
+struct rtc_time;
+
+/* The time of day from the machine's CMOS clock, read as UTC. Boot CPU; waits out an update, at most 2 ms. */
+void wall_clock_read(struct rtc_time *out);
+
+/* Halts this CPU for good, interrupts off. */
+_Noreturn void cpu_stop(void);
+
+/* Makes every other CPU halt for good, by NMI, whatever it does. Any CPU; returns before they have. */
+void cpu_stop_others(void);
+
+#endif

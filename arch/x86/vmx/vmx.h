@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the VT-x backend share. Nothing outside this folder includes it. */
+#ifndef ARCH_X86_VMX_VMX_H
+#define ARCH_X86_VMX_VMX_H
+
+#include <stddef.h>
+
+#include "arch/x86/arch.h"
+#include "arch/x86/virt.h"
+#include "arch/x86/vmx/vmcs.h"
+
+/* What this machine's CPUs have, and the controls that follow from it. Written by the boot CPU, constant
+ * afterwards. */
+struct vmx_caps {
+	uint32_t revision;
+	uint32_t pin, proc, proc2, exit, entry;
+	uint32_t timer_shift; /* the preemption timer counts once every 1 << timer_shift TSC ticks */
+	uint64_t cr0_fixed; /* bits that must be set in VMX operation, without the two that unrestricted guest
+	                       frees */
+	uint64_t cr4_fixed;
+	uint64_t guest_cr4; /* bits that a guest may set */
+	uint64_t guest_efer;
+	uint64_t flush; /* the INVVPID type to use; 0: no VPID in use */
+	bool large_pages;
+};
+extern struct vmx_caps vmx_caps;
+
+/* MSRs that are neither in the VMCS nor used by the hypervisor: the loaded VCPU's values stay in the CPU. */
+enum vmx_live { LIVE_KERNEL_GS, LIVE_STAR, LIVE_LSTAR, LIVE_CSTAR, LIVE_FMASK, LIVE_TSC_AUX, LIVES };
+
+/* Why an entry cannot take the short way; bits of vmx_vcpu.slow. */
+#define SLOW_LAUNCH   1 /* the first entry since VMCLEAR */
+#define SLOW_SHUTDOWN 2 /* an exception while delivering #DF */
+#define SLOW_TPR      4 /* the threshold is not 0 */
+
+/* The backend's half of a VCPU; a page of its own. Belongs to the VCPU's CPU (boot CPU: until vcpu_init() is
+ * over). */
+struct vmx_vcpu {
+	uint64_t host_rsp; /* while in the guest; vmx_entry.S knows that it is first */
+	uint64_t deadline; /* of the latest entry */
+	uint32_t event;    /* what the next entry delivers (as VMCS_ENTRY_EVENT), 0: nothing */
+	uint32_t proc;     /* VMCS_PROC as it is */
+	uint8_t slow;
+	uint8_t tpr_class; /* VMCS_TPR_THRESHOLD as it is */
+	bool want_interrupt, want_nmi;
+	bool loaded;
+	bool host_written;  /* the host-state area: a VCPU stays on its CPU, so once is enough */
+	const uint8_t *tpr; /* in the virtual-APIC page; the CPU writes it while the guest runs */
+	void *vmcs;
+	uint64_t live[LIVES];
+	uint64_t cr2, dr[4], dr6;
+	uint8_t fpu[512] __attribute__((aligned(16))); /* while not loaded */
+};
+
+/* vmx_entry.S finds the host's stack by these. */
+_Static_assert(offsetof(struct virt_vcpu, gpr) == 0 && offsetof(struct virt_vcpu, backend) == 128,
+               "vmx_entry.S");
+_Static_assert(offsetof(struct vmx_vcpu, host_rsp) == 0 && sizeof(struct vmx_vcpu) <= PAGE_SIZE,
+               "vmx_entry.S");
+
+static inline struct vmx_vcpu *vmx_of(const struct virt_vcpu *v)
+{
+	return v->backend;
+}
+
+/* SDM vol. 3, "Conventions": a VMX instruction fails with CF (no current VMCS) or ZF (error number in it). */
+#define VMX_INSN(failed, insn, ...) __asm__ volatile(insn : "=@ccbe"(failed) : __VA_ARGS__ : "memory")
+
+/* A VMX instruction of ours that fails is our bug: says which, on what, with the error number. */
+_Noreturn void vmx_bug(const char *insn, uint64_t operand);
+
+static inline void vmwrite(enum vmcs_field field, uint64_t value)
+{
+	bool failed;
+
+	VMX_INSN(failed, "vmwrite %1, %2", "r"(value), "r"((uint64_t)field));
+	if (__builtin_expect(failed, 0))
+		vmx_bug("VMWRITE", field);
+}
+
+static inline uint64_t vmread(enum vmcs_field field)
+{
+	uint64_t value;
+	bool failed;
+
+	__asm__ volatile("vmread %2, %0" : "=r"(value), "=@ccbe"(failed) : "r"((uint64_t)field));
+	if (__builtin_expect(failed, 0))
+		vmx_bug("VMREAD", field);
+	return value;
+}
+
+static inline uint32_t vmread32(enum vmcs_field field)
+{
+	return (uint32_t)vmread(field);
+}
+
+/* The field of a guest segment: VMCS_GUEST_SELECTOR, _LIMIT, _RIGHTS or _BASE plus the segment. */
+static inline enum vmcs_field vmx_segment_field(enum vmcs_field first, enum virt_seg seg)
+{
+	return first + 2 * (unsigned)seg;
+}
+
+/* vmx_entry.S: enters until the next exit. `launch` picks VMLAUNCH. True: VMfail, the guest was not entered.
+ */
+bool vmx_enter(struct virt_vcpu *v, bool launch);
+extern const uint8_t vmx_exit_entry[];
+
+/* vmx_cpu.c: once on each CPU. */
+const char *vmx_missing(void);
+const char *vmx_cpu_on(void);
+
+/* ept.c */
+void *ept_create(void);
+void ept_map(void *space, uint64_t gpa, uint64_t hpa, uint64_t size);
+uint64_t ept_pointer(void *space);
+
+/* vmcs.c: life of a VCPU, as in virt.h. */
+void vmcs_init(struct virt_vcpu *v, void *space, struct apic_page *apic);
+void vmcs_load(struct virt_vcpu *v);
+void vmcs_unload(struct virt_vcpu *v);
+void vmcs_reset(struct virt_vcpu *v);
+void vmcs_start_real(struct virt_vcpu *v, uint8_t page);
+void vmcs_start_flat(struct virt_vcpu *v, uint32_t entry, uint32_t eax, uint32_t ebx);
+void vmcs_segment(struct virt_vcpu *v, enum virt_seg seg, struct virt_segment *out);
+void vmcs_dump(struct virt_vcpu *v, void (*line)(const char *text));
+/* Forgets what the TLB holds of the loaded VCPU's linear addresses. */
+void vmcs_flush(void);
+
+/* vmx_run.c, as in virt.h. */
+void vmx_run(struct virt_vcpu *v, uint64_t deadline, struct vm_exit *out);
+void vmx_skip(struct virt_vcpu *v, uint32_t insn_len);
+bool vmx_can_take(struct virt_vcpu *v, enum virt_event event);
+void vmx_inject(struct virt_vcpu *v, enum virt_event event, uint8_t vector, int32_t error);
+void vmx_window(struct virt_vcpu *v, bool interrupt, bool nmi);
+void vmx_tpr_threshold(struct virt_vcpu *v, uint8_t task_class);
+/* Has the next entry deliver an event again, or for the first time, as an exit's field describes it. */
+void vmx_deliver(struct vmx_vcpu *b, uint32_t event, uint32_t error_code);
+/* Fits the window controls to what is wanted and to the guest's shadow. */
+void vmx_window_update(struct vmx_vcpu *b);
+
+/* vmx_exit.c: what the latest exit was. */
+void vmx_exit_translate(struct virt_vcpu *v, struct vm_exit *out);
+
+/* vmx_cr.c */
+uint64_t cr_get(struct virt_vcpu *v, enum virt_reg reg);
+void cr_set(struct virt_vcpu *v, enum virt_reg reg, uint64_t value);
+void cr_exit(struct virt_vcpu *v, struct vm_exit *out);
+bool cr_is_64bit(void);
+bool cr_write_efer(uint64_t value);
+
+/* vmx_msr.c */
+void msr_init(void);
+uint64_t msr_bitmap_address(void);
+bool msr_read(struct virt_vcpu *v, uint32_t index, uint64_t *value);
+bool msr_write(struct virt_vcpu *v, uint32_t index, uint64_t value);
+/* Fills the CPU with this VCPU's live MSRs, or the other way round. */
+void msr_live_load(const struct vmx_vcpu *b);
+void msr_live_save(struct vmx_vcpu *b);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* A 16550A UART whose line is infinitely fast: what is written is sent, what arrives has arrived. Pure. */
+#ifndef KERNEL_DEV_VUART_H
+#define KERNEL_DEV_VUART_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define VUART_FIFO_SIZE 16
+
+struct vuart {
+	uint8_t ier, lcr, mcr, msr, scratch;
+	uint8_t errors; /* LSR bits 1-4, cleared by reading LSR */
+	uint8_t fcr;    /* FIFO enable and trigger level as last accepted */
+	uint16_t divisor;
+	bool thr_interrupt; /* "transmitter holding register empty" is pending */
+	uint8_t fifo[VUART_FIFO_SIZE];
+	uint8_t head, count; /* received and not yet read; at most 1 without FIFO */
+};
+
+/* What the platform still has to do. */
+struct vuart_effect {
+	bool sent;    /* `byte` leaves the transmitter */
+	bool dropped; /* the interrupt output went inactive, if only for a moment: an edge may follow */
+	uint8_t byte;
+};
+
+void vuart_init(struct vuart *u);
+/* Registers 0 to 7. */
+uint8_t vuart_read(struct vuart *u, unsigned reg, struct vuart_effect *effect);
+void vuart_write(struct vuart *u, unsigned reg, uint8_t value, struct vuart_effect *effect);
+/* A character arrives; it overruns when there is no room. Ignored in loop-back mode. */
+void vuart_receive(struct vuart *u, uint8_t byte);
+/* The level of the ISA interrupt line. */
+bool vuart_line(const struct vuart *u);
+
+#endif

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/* The order of a ring and of a rebind, between CPUs: who waits for whom. */
+#include "kernel/doorbells.h"
+
+#include "arch/x86/arch.h"
+#include "kernel/intr.h"
+#include "kernel/vm.h"
+
+/*
+ * Guards every port table's slow operations, of all VMs: a connection touches two. No lock is taken under it, and it
+ * is taken under none: upcalls that an operation owes are raised after it. A ring takes no lock of this file.
+ */
+static struct spinlock db_lock;
+
+/*
+ * A ring is in flight on this CPU from here to ring_end(). The epoch is odd meanwhile.
+ *
+ * The increment is sequentially consistent and comes before the port's binding is read; a rebind writes the binding,
+ * likewise, before it reads the epochs. So either the ring sees the new binding, or the rebind sees the ring and
+ * waits for its end: after the wait nobody puts a bit where the old binding said.
+ */
+static void ring_begin(struct cpu *cpu)
+{
+	atomic_fetch_add(&cpu->ring_epoch, 1);
+}
+
+static void ring_end(struct cpu *cpu)
+{
+	uint64_t epoch = atomic_load_explicit(&cpu->ring_epoch, memory_order_relaxed);
+
+	atomic_store_explicit(&cpu->ring_epoch, epoch + 1, memory_order_release);
+}
+
+/*
+ * Waits until every ring that was in flight is over. Bounded: a ring waits for nothing but chip_lock, whose holders
+ * wait for nothing. The caller is not ringing.
+ */
+static void wait_for_rings(void)
+{
+	for (unsigned i = 0; i < cpu_count; i++) {
+		uint64_t epoch = atomic_load(&cpus[i].ring_epoch);
+
+		while ((epoch & 1) && atomic_load(&cpus[i].ring_epoch) == epoch)
+			cpu_relax();
+	}
+}
+
+int64_t doorbells_ring(struct vm *vm, uint64_t port)
+{
+	struct cpu *cpu = cpu_self();
+	unsigned far = 0;
+	uint32_t to = 0;
+	int64_t result;
+
+	ring_begin(cpu);
+	result = db_resolve(&vm->doorbells, port, &far, &to);
+	if (result >= 0) {
+		struct vm *target = result ? vms[far] : vm;
+		struct db_effect effect = db_ring(&target->doorbells, to);
+
+		intr_doorbell(target, &effect);
+		result = effect.result;
+	}
+	ring_end(cpu);
+	return result;
+}
+
+int64_t doorbells_kick(struct vm *vm, uint64_t port)
+{
+	struct cpu *cpu = cpu_self();
+	struct db_effect effect;
+
+	ring_begin(cpu);
+	effect = db_kick(&vm->doorbells, port);
+	intr_doorbell(vm, &effect);
+	ring_end(cpu);
+	return effect.result;
+}
+
+int64_t doorbells_open(struct vm *vm, uint64_t kind, uint64_t vcpu, uint64_t group)
+{
+	int64_t result;
+
+	spinlock_lock(&db_lock);
+	result = db_open(&vm->doorbells, kind, vcpu, group);
+	spinlock_unlock(&db_lock);
+	return result;
+}
+
+int64_t doorbells_close(struct vm *vm, uint64_t port)
+{
+	int64_t result;
+
+	spinlock_lock(&db_lock);
+	result = db_close(&vm->doorbells, port);
+	if (result >= 0) {
+		uint32_t peer = atomic_load(&vm->doorbells.port[port].peer);
+
+		/* The other end loses its connection before the slot can be somebody else's. */
+		if (peer & DB_CONNECTED)
+			atomic_store(&vms[peer >> 16 & 0xff]->doorbells.port[peer & 0xffff].peer, 0);
+		wait_for_rings();
+		db_release(&vm->doorbells, (uint32_t)port);
+	}
+	spinlock_unlock(&db_lock);
+	return result;
+}
+
+int64_t doorbells_rebind(struct vm *vm, uint64_t port, uint64_t vcpu)
+{
+	struct db_effect effect = { .what = DB_NOTHING };
+	unsigned old = 0;
+	int64_t result;
+
+	spinlock_lock(&db_lock);
+	result = db_rebind(&vm->doorbells, port, vcpu, &old);
+	if (result >= 0) {
+		wait_for_rings();
+		effect = db_move(&vm->doorbells, (uint32_t)port, old);
+	}
+	spinlock_unlock(&db_lock);
+	intr_doorbell(vm, &effect);
+	return result;
+}
+
+int64_t doorbells_route(struct vm *vm, uint64_t route)
+{
+	struct db_vm *db = &vm->doorbells;
+	int64_t result;
+
+	if (route == BH_ROUTE_ASK)
+		return (int64_t)atomic_load(&db->route)->number;
+	if (route >= BH_ROUTES)
+		return BH_EINVAL;
+	spinlock_lock(&db_lock);
+	result = (int64_t)db_set_route(db, (enum bh_route)route);
+	wait_for_rings();
+	db_settle(db);
+	spinlock_unlock(&db_lock);
+	for (unsigned v = 0; v < db->vcpus; v++) {
+		for (unsigned group = 0; group < BH_GROUPS; group++) {
+			struct db_effect effect = db_raise(db, v, group);
+
+			intr_doorbell(vm, &effect);
+		}
+	}
+	return result;
+}
+
+/* The VM behind a number of the configuration's peer list; NULL: there is none. */
+static struct vm *peer_of(struct vm *vm, uint64_t peer)
+{
+	return peer < vm->config->peer_count ? vms[vm->peer[peer]] : NULL;
+}
+
+int64_t doorbells_offer(struct vm *vm, uint64_t port, uint64_t peer)
+{
+	struct vm *far = peer_of(vm, peer);
+	int64_t result;
+
+	if (!far)
+		return BH_EPERM;
+	spinlock_lock(&db_lock);
+	result = db_offer(&vm->doorbells, port, far->index);
+	spinlock_unlock(&db_lock);
+	return result;
+}
+
+int64_t doorbells_connect(struct vm *vm, uint64_t port, uint64_t peer, uint64_t far_port)
+{
+	struct vm *far = peer_of(vm, peer);
+	int64_t result = BH_ECLOSED;
+
+	if (!far)
+		return BH_EPERM;
+	spinlock_lock(&db_lock);
+	/* Under the lock, and doorbells_gone() takes it after `ending` is set: no connection outlives its VM. */
+	if (!atomic_load(&far->ending))
+		result = db_connect(&vm->doorbells, vm->index, port, &far->doorbells, far->index, far_port);
+	spinlock_unlock(&db_lock);
+	return result;
+}
+
+int64_t doorbells_vcpu_pages(struct vm *vm, uint64_t vcpu, uint64_t pending, uint64_t control)
+{
+	void *bits = vm_ram(vm, pending, PAGE_SIZE), *page = vm_ram(vm, control, PAGE_SIZE);
+	int64_t result;
+
+	if (!bits || !page || pending % PAGE_SIZE || control % PAGE_SIZE || pending == control)
+		return BH_EINVAL;
+	spinlock_lock(&db_lock);
+	result = db_set_pages(&vm->doorbells, vcpu, bits, page);
+	spinlock_unlock(&db_lock);
+	return result;
+}
+
+int64_t doorbells_mask_page(struct vm *vm, uint64_t mask)
+{
+	void *bits = vm_ram(vm, mask, PAGE_SIZE);
+
+	if (!bits || mask % PAGE_SIZE)
+		return BH_EINVAL;
+	spinlock_lock(&db_lock);
+	db_set_mask(&vm->doorbells, bits);
+	spinlock_unlock(&db_lock);
+	return 0;
+}
+
+int64_t doorbells_vector(struct vm *vm, uint64_t vcpu, uint64_t group, uint64_t vector)
+{
+	struct db_effect effect = { .what = DB_NOTHING };
+	int64_t result;
+
+	spinlock_lock(&db_lock);
+	result = db_set_vector(&vm->doorbells, vcpu, group, vector);
+	/* What gathered while there was no vector is announced now. */
+	if (result >= 0)
+		effect = db_raise(&vm->doorbells, (unsigned)vcpu, (unsigned)group);
+	spinlock_unlock(&db_lock);
+	intr_doorbell(vm, &effect);
+	return result;
+}
+
+void doorbells_gone(struct vm *vm)
+{
+	spinlock_lock(&db_lock);
+	for (unsigned i = 0; i < vm_count; i++)
+		db_disconnect(&vms[i]->doorbells, vm->index);
+	wait_for_rings();
+	spinlock_unlock(&db_lock);
+}

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+/* The glue between the pure interrupt controllers: under chip_lock it decides, into the inboxes it acts. */
+#include "kernel/intr.h"
+
+#include "arch/x86/arch.h"
+#include "kernel/dev/clock.h"
+#include "kernel/vm.h"
+
+#define PIT_LINE       0
+#define IOAPIC_PIT_PIN 2 /* ISA line 0 is on pin 2 of every PC; the MADT says so */
+#define ISA_LINES      16
+
+void vcpu_kick(struct vcpu *v)
+{
+	if (v->cpu != cpu_self()->index)
+		cpu_kick(v->cpu);
+}
+
+static void post_sipi(struct inbox *in, uint8_t page)
+{
+	uint32_t none = 0;
+
+	/* A second SIPI before the first is taken changes nothing; an INIT in between forgets the first. */
+	atomic_compare_exchange_strong(&in->sipi_vector, &none, 0x100u | page);
+}
+
+static bool post(struct inbox *in, const struct apic_msg *msg)
+{
+	switch (msg->mode) {
+	case APIC_MODE_FIXED:
+	case APIC_MODE_LOWEST:
+		return inbox_post(in, msg->vector, msg->level);
+	case APIC_MODE_NMI:
+		return inbox_signal(in, INBOX_NMI);
+	case APIC_MODE_INIT:
+		if (msg->deassert)
+			return false;
+		atomic_store(&in->sipi_vector, 0);
+		return inbox_signal(in, INBOX_INIT);
+	case APIC_MODE_SIPI:
+		post_sipi(in, msg->vector);
+		return inbox_signal(in, INBOX_SIPI);
+	case APIC_MODE_EXTINT:
+		return inbox_signal(in, INBOX_EXTINT);
+	case APIC_MODE_SMI: /* there is no SMM behind this platform */
+	case APIC_MODE_RESERVED:
+		return false;
+	}
+	return false;
+}
+
+static void post_all(struct vm *vm, uint32_t targets, const struct apic_msg *msg)
+{
+	for (; targets; targets &= targets - 1) {
+		struct vcpu *v = vm->vcpu[__builtin_ctz(targets)];
+
+		if (post(&v->inbox, msg))
+			vcpu_kick(v);
+	}
+}
+
+uint32_t intr_send(struct vm *vm, const struct apic_msg *msg, int sender)
+{
+	uint32_t targets = apic_bus_targets(&vm->bus, msg, sender);
+
+	post_all(vm, targets, msg);
+	return targets;
+}
+
+/* irq0=vcpu0: the PIT line prefers VCPU 0, but only where the entry's destination set has it. */
+static uint32_t pin_targets(struct vm *vm, unsigned pin, struct apic_msg *msg)
+{
+	if (pin == IOAPIC_PIT_PIN && vm->config->irq0_vcpu0 && msg->mode == APIC_MODE_LOWEST) {
+		struct apic_msg all = *msg;
+
+		all.mode = APIC_MODE_FIXED;
+		if (apic_bus_targets(&vm->bus, &all, -1) & 1)
+			return 1;
+	}
+	return route_targets(&vm->doorbells, pin, apic_bus_targets(&vm->bus, msg, -1));
+}
+
+/* Sends whatever the IOAPIC's pins have to send. Under chip_lock; ends every change of the IOAPIC. */
+static void drain_ioapic(struct vm *vm)
+{
+	struct apic_msg msg;
+	unsigned pin;
+
+	while (vioapic_next(&vm->ioapic, &pin, &msg)) {
+		uint32_t targets = pin_targets(vm, pin, &msg);
+		uint32_t missed = 0;
+
+		if (targets && pin >= VIOAPIC_CALLBACK_PIN)
+			missed = route_sent(&vm->lines, &vm->ioapic, pin, targets);
+		vioapic_sent(&vm->ioapic, pin, targets != 0);
+		post_all(vm, targets, &msg);
+		for (; missed; missed &= missed - 1) {
+			unsigned vcpu = (unsigned)__builtin_ctz(missed);
+
+			atomic_fetch_add_explicit(&vm->misdirected, 1, memory_order_relaxed);
+			db_count_misdirected(&vm->doorbells, vm->lines.port[pin - VIOAPIC_CALLBACK_PIN][vcpu],
+			                     vcpu);
+		}
+	}
+}
+
+/* Carries a changed INTR wire to VCPU 0, whose LINT0 it is soldered to. Under chip_lock. */
+static void update_wire(struct vm *vm)
+{
+	bool intr = vpic_intr(&vm->pic);
+
+	if (intr == vm->intr)
+		return;
+	vm->intr = intr;
+	if (inbox_signal(&vm->vcpu[0]->inbox, INBOX_EXTINT))
+		vcpu_kick(vm->vcpu[0]);
+}
+
+static void set_line_locked(struct vm *vm, unsigned line, bool high)
+{
+	if (line < ISA_LINES) {
+		vpic_set_line(&vm->pic, line, high);
+		update_wire(vm);
+	}
+	vioapic_set_line(&vm->ioapic, line == PIT_LINE ? IOAPIC_PIT_PIN : line, high);
+	drain_ioapic(vm);
+}
+
+void intr_set_line(struct vm *vm, unsigned line, bool high)
+{
+	spinlock_lock(&vm->chip_lock);
+	set_line_locked(vm, line, high);
+	spinlock_unlock(&vm->chip_lock);
+}
+
+static void end_of_interrupt(struct vm *vm, uint8_t vector)
+{
+	spinlock_lock(&vm->chip_lock);
+	route_eoi(&vm->lines, &vm->ioapic, vector);
+	vioapic_eoi(&vm->ioapic, vector);
+	drain_ioapic(vm);
+	spinlock_unlock(&vm->chip_lock);
+}
+
+/* A LAPIC can be reached that could not be before: what the IOAPIC holds is tried again. */
+static void retry_held(struct vm *vm)
+{
+	spinlock_lock(&vm->chip_lock);
+	if (vioapic_is_held(&vm->ioapic)) {
+		vioapic_retry(&vm->ioapic);
+		drain_ioapic(vm);
+	}
+	spinlock_unlock(&vm->chip_lock);
+}
+
+void intr_effect(struct vcpu *v, const struct vlapic_effect *effect)
+{
+	if (effect->does & VLAPIC_EOI)
+		end_of_interrupt(v->vm, effect->vector);
+	if (effect->does & VLAPIC_SEND)
+		intr_send(v->vm, &effect->msg, (int)v->index);
+	if (effect->does & VLAPIC_FACE)
+		retry_held(v->vm);
+	if (effect->does & VLAPIC_NMI)
+		v->nmi = true;
+	if (effect->does & VLAPIC_INIT)
+		inbox_signal(&v->inbox, INBOX_INIT);
+}
+
+static void raise_callback(struct vm *vm, const struct db_effect *effect)
+{
+	spinlock_lock(&vm->chip_lock);
+	route_raise(&vm->lines, &vm->ioapic, effect->pin, effect->vcpu, effect->port);
+	drain_ioapic(vm);
+	spinlock_unlock(&vm->chip_lock);
+}
+
+void intr_doorbell(struct vm *vm, const struct db_effect *effect)
+{
+	switch (effect->what) {
+	case DB_NOTHING:
+		break;
+	case DB_VECTOR:
+		if (inbox_post(&vm->vcpu[effect->vcpu]->inbox, effect->vector, false))
+			vcpu_kick(vm->vcpu[effect->vcpu]);
+		break;
+	case DB_LINE:
+		raise_callback(vm, effect);
+		break;
+	}
+}
+
+uint32_t intr_ioapic_read(struct vm *vm, uint32_t offset)
+{
+	uint32_t value;
+
+	spinlock_lock(&vm->chip_lock);
+	value = vioapic_read(&vm->ioapic, offset);
+	spinlock_unlock(&vm->chip_lock);
+	return value;
+}
+
+void intr_ioapic_write(struct vm *vm, uint32_t offset, uint32_t value)
+{
+	spinlock_lock(&vm->chip_lock);
+	/* A directed EOI ends a callback line's interrupt as a broadcast one does. */
+	if (offset == VIOAPIC_EOI && vm->ioapic.version == VIOAPIC_VERSION_EOI)
+		route_eoi(&vm->lines, &vm->ioapic, (uint8_t)value);
+	vioapic_write(&vm->ioapic, offset, value);
+	route_rewritten(&vm->lines, &vm->ioapic, vioapic_changed(&vm->ioapic));
+	drain_ioapic(vm);
+	spinlock_unlock(&vm->chip_lock);
+}
+
+/* The PIT's clock: input-clock ticks since the machine started. */
+static uint64_t pit_now(void)
+{
+	return clock_count(tsc_now(), tsc_hz, VPIT_HZ);
+}
+
+/* Carries OUT of channel 0 to line 0, and says when to look again. Under chip_lock. */
+static void run_pit(struct vm *vm)
+{
+	uint64_t now = pit_now(), deadline;
+	struct vpit_edges edges = vpit_tick(&vm->pit, now);
+	uint64_t host = UINT64_MAX;
+
+	if (edges.rises) {
+		set_line_locked(vm, PIT_LINE, false);
+		set_line_locked(vm, PIT_LINE, true);
+	}
+	set_line_locked(vm, PIT_LINE, edges.out);
+	deadline = vpit_deadline(&vm->pit, now);
+	if (deadline != VPIT_NEVER)
+		host = clock_ticks(deadline, tsc_hz, VPIT_HZ);
+	/* Only VCPU 0's CPU sleeps on it: a deadline that came nearer is told to it. */
+	if (atomic_exchange_explicit(&vm->chip_deadline, host, memory_order_relaxed) > host &&
+	    inbox_signal(&vm->vcpu[0]->inbox, INBOX_RESCAN))
+		vcpu_kick(vm->vcpu[0]);
+}
+
+void intr_tick(struct vm *vm)
+{
+	spinlock_lock(&vm->chip_lock);
+	run_pit(vm);
+	spinlock_unlock(&vm->chip_lock);
+}
+
+static bool is_pic_port(uint16_t port)
+{
+	return port == 0x20 || port == 0x21 || port == 0xa0 || port == 0xa1 || port == 0x4d0 || port == 0x4d1;
+}
+
+static bool is_pit_port(uint16_t port)
+{
+	return port >= VPIT_CHANNEL0 && port <= VPIT_CONTROL;
+}
+
+#define PORT61 0x61
+
+bool intr_port_read(struct vm *vm, uint16_t port, uint8_t *value)
+{
+	if (!is_pic_port(port) && !is_pit_port(port) && port != PORT61)
+		return false;
+	spinlock_lock(&vm->chip_lock);
+	if (is_pic_port(port)) {
+		*value = vpic_read(&vm->pic, port);
+		update_wire(vm); /* a poll command acknowledges */
+	} else if (port == PORT61) {
+		*value = vpit_port61_read(&vm->pit, pit_now());
+	} else {
+		*value = vpit_read(&vm->pit, port, pit_now());
+	}
+	spinlock_unlock(&vm->chip_lock);
+	return true;
+}
+
+bool intr_port_write(struct vm *vm, uint16_t port, uint8_t value)
+{
+	if (!is_pic_port(port) && !is_pit_port(port) && port != PORT61)
+		return false;
+	spinlock_lock(&vm->chip_lock);
+	if (is_pic_port(port)) {
+		vpic_write(&vm->pic, port, value);
+		update_wire(vm);
+	} else {
+		if (port == PORT61)
+			vpit_port61_write(&vm->pit, value, pit_now());
+		else
+			vpit_write(&vm->pit, port, value, pit_now());
+		run_pit(vm);
+	}
+	spinlock_unlock(&vm->chip_lock);
+	return true;
+}
+
+uint8_t intr_acknowledge(struct vm *vm)
+{
+	uint8_t vector;
+
+	spinlock_lock(&vm->chip_lock);
+	vector = vpic_ack(&vm->pic);
+	update_wire(vm);
+	spinlock_unlock(&vm->chip_lock);
+	return vector;
+}
+
+bool intr_wire(struct vm *vm)
+{
+	bool intr;
+
+	spinlock_lock(&vm->chip_lock);
+	intr = vm->intr;
+	spinlock_unlock(&vm->chip_lock);
+	return intr;
+}

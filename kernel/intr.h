@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* Interrupts of a VM: from lines, messages and doorbells into the inboxes of its VCPUs. */
+#ifndef KERNEL_INTR_H
+#define KERNEL_INTR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct vm;
+struct vcpu;
+struct apic_msg;
+struct db_effect;
+struct vlapic_effect;
+
+/*
+ * Electrical level of an interrupt line: an ISA line (0-15) goes to the 8259 pair and the IOAPIC (line 0 to pin 2, as
+ * the MADT's override says), any other to the IOAPIC pin of that number. Any CPU; takes chip_lock.
+ */
+void intr_set_line(struct vm *vm, unsigned line, bool high);
+
+/* Sends a message to its targets' inboxes; `sender` is a VCPU's index or -1. Any CPU. Returns the targets. */
+uint32_t intr_send(struct vm *vm, const struct apic_msg *msg, int sender);
+
+/* Does what a LAPIC operation left to do, all but injecting #GP. The VCPU's CPU. */
+void intr_effect(struct vcpu *v, const struct vlapic_effect *effect);
+
+/* Does what a doorbell operation left to do. Any CPU; while "ringing" (kernel/doorbells.c). */
+void intr_doorbell(struct vm *vm, const struct db_effect *effect);
+
+/* IOAPIC page at `offset`. Any CPU; takes chip_lock. */
+uint32_t intr_ioapic_read(struct vm *vm, uint32_t offset);
+void intr_ioapic_write(struct vm *vm, uint32_t offset, uint32_t value);
+
+/* The 8259 pair's and the 8254's ports, and port 0x61. False: not one of them. Any CPU; takes chip_lock. */
+bool intr_port_read(struct vm *vm, uint16_t port, uint8_t *value);
+bool intr_port_write(struct vm *vm, uint16_t port, uint8_t value);
+
+/* The interrupt acknowledge of an ExtINT: the 8259's vector. The VCPU's CPU; takes chip_lock. */
+uint8_t intr_acknowledge(struct vm *vm);
+
+/* INTR as it is now. Any CPU; takes chip_lock. */
+bool intr_wire(struct vm *vm);
+
+/* Runs the PIT up to now and sets vm->chip_deadline. VCPU 0's CPU, when that deadline has passed. */
+void intr_tick(struct vm *vm);
+
+/* Makes the CPU of a VCPU look at its inbox, wherever it is. Any CPU. */
+void vcpu_kick(struct vcpu *v);
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* The log: lines of one writer at a time, and the two ways to stop with a message. */
+#include "kernel/log.h"
+
+#include <stdatomic.h>
+
+#include "arch/x86/arch.h"
+#include "kernel/spinlock.h"
+
+#define LINE_SIZE  320
+#define PANIC_SIZE 1600
+
+/* Guards the console's bytes only. It nests inside nothing. */
+static struct spinlock console_lock;
+
+/* How many have called panic(); written by any CPU. */
+static _Atomic unsigned panics;
+
+static const char *const level_names[] = {
+	[LOG_HV] = "hv:",
+	[LOG_GUEST] = "guest:",
+	[LOG_CONFIG] = "config:",
+};
+
+/* Text with a carriage return before each line's end, which a terminal on a serial line needs. */
+static void put_lines(const char *text)
+{
+	for (; *text; text++) {
+		if (*text == '\n')
+			console_put('\r');
+		console_put(*text);
+	}
+}
+
+static void put_line(enum log_level level, const char *text)
+{
+	uint64_t ticks = tsc_now() - tsc_boot;
+	char head[40];
+
+	/* Before the TSC's rate is known every line is at 0. */
+	if (tsc_hz == 0)
+		ticks = 0;
+	format_text(head, sizeof(head), "[%3lu.%06lu] %-7s ", tsc_hz ? ticks / tsc_hz : 0,
+	            tsc_hz ? ticks % tsc_hz * 1000000 / tsc_hz : 0, level_names[level]);
+	put_lines(head);
+	put_lines(text);
+	put_lines("\n");
+}
+
+static void log_list(enum log_level level, const char *fmt, va_list args)
+{
+	char text[LINE_SIZE];
+
+	format_list(text, sizeof(text), fmt, args);
+	spinlock_lock(&console_lock);
+	put_line(level, text);
+	spinlock_unlock(&console_lock);
+}
+
+void log_line(enum log_level level, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	log_list(level, fmt, args);
+	va_end(args);
+}
+
+void log_raw(const char *text, size_t length)
+{
+	spinlock_lock(&console_lock);
+	for (size_t i = 0; i < length; i++)
+		console_put(text[i]);
+	spinlock_unlock(&console_lock);
+}
+
+void refuse(enum log_level level, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	log_list(level, fmt, args);
+	va_end(args);
+	machine_end();
+}
+
+void panic(const char *fmt, ...)
+{
+	char text[PANIC_SIZE];
+	va_list args;
+	int length;
+
+	/* A CPU that panics while another does, or in its own panic, has nothing to add. */
+	if (atomic_fetch_add_explicit(&panics, 1, memory_order_relaxed) != 0)
+		cpu_stop();
+	cpu_stop_others();
+
+	length = format_text(text, sizeof(text), "panic: ");
+	va_start(args, fmt);
+	format_list(text + length, sizeof(text) - (size_t)length, fmt, args);
+	va_end(args);
+	/* No lock: its holder may be stopped by now, or be this CPU. A torn line before this one is the
+	 * lesser evil. */
+	put_lines("\n");
+	put_line(LOG_HV, text);
+	machine_end();
+}

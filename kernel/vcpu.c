@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+/* The loop of a physical CPU: which VCPU runs, what it is given before it enters, and when it stops. */
+#include "kernel/vcpu.h"
+
+#include "kernel/exit.h"
+#include "kernel/intr.h"
+#include "kernel/load.h"
+#include "kernel/log.h"
+
+/* A ring of VCPUs per CPU; built before the CPUs run, constant afterwards. */
+static struct vcpu *assigned[MAX_CPUS];
+
+void vcpu_assign(struct vcpu *v)
+{
+	struct vcpu **head = &assigned[v->cpu];
+
+	if (!*head) {
+		*head = v;
+		v->next = v;
+		return;
+	}
+	v->next = (*head)->next;
+	(*head)->next = v;
+	*head = v;
+}
+
+void vcpu_fault(struct vcpu *v, uint8_t vector, int32_t error)
+{
+	virt->vcpu_inject(&v->virt, EVENT_EXCEPTION, vector, error);
+}
+
+static void dump_line(const char *text)
+{
+	log_line(LOG_GUEST, "  %s", text);
+}
+
+void vcpu_park(struct vcpu *v, const struct vm_exit *e, const char *reason)
+{
+	log_line(LOG_GUEST, "vm %s: VCPU %u: %s (exit kind %d, raw 0x%lx 0x%lx)", v->vm->name, v->index,
+	         reason, (int)e->kind, e->raw[0], e->raw[1]);
+	virt->vcpu_dump(&v->virt, dump_line);
+	vm_end(v->vm, VM_PARKED, 0, reason);
+}
+
+/* SDM vol. 3, "MP Initialization Protocol Algorithm": INIT, then a SIPI that only a waiting processor hears. */
+static void take_signals(struct vcpu *v, uint32_t signals)
+{
+	if (signals & INBOX_STOP) {
+		v->state = VCPU_STOPPED;
+		return;
+	}
+	if (signals & INBOX_INIT) {
+		vlapic_init_signal(&v->apic);
+		virt->vcpu_reset(&v->virt);
+		v->nmi = false;
+		/* SDM vol. 3, same section: the bootstrap processor starts at the reset vector: here it has none. */
+		v->state = VCPU_WAIT_SIPI;
+	}
+	if (signals & INBOX_SIPI) {
+		uint32_t page = atomic_exchange(&v->inbox.sipi_vector, 0);
+
+		if (page && v->state == VCPU_WAIT_SIPI) {
+			virt->vcpu_start_real(&v->virt, (uint8_t)page);
+			v->state = VCPU_RUNNING;
+		}
+	}
+	if (signals & INBOX_NMI)
+		v->nmi = true;
+	if (signals & INBOX_EXTINT) {
+		struct vlapic_effect effect;
+
+		v->intr = intr_wire(v->vm);
+		effect = vlapic_lint(&v->apic, 0, v->intr);
+		intr_effect(v, &effect);
+	}
+}
+
+static void empty_inbox(struct vcpu *v)
+{
+	uint32_t signals = vlapic_drain(&v->apic, &v->inbox);
+
+	if (signals)
+		take_signals(v, signals);
+}
+
+/* When this VCPU has to be looked at again though nobody kicks, in host TSC. */
+static uint64_t deadline_of(struct vcpu *v)
+{
+	uint64_t guest = vlapic_deadline(&v->apic);
+	uint64_t host = guest == VLAPIC_NEVER ? UINT64_MAX : guest - v->tsc_offset;
+
+	if (v->index == 0) {
+		uint64_t chip = atomic_load_explicit(&v->vm->chip_deadline, memory_order_relaxed);
+		uint64_t platform = platform_deadline(v->vm);
+
+		host = chip < host ? chip : host;
+		host = platform < host ? platform : host;
+	}
+	return host;
+}
+
+static void meet_deadlines(struct vcpu *v, uint64_t now)
+{
+	vlapic_tick(&v->apic, now + v->tsc_offset);
+	if (v->index)
+		return;
+	if (now >= atomic_load_explicit(&v->vm->chip_deadline, memory_order_relaxed))
+		intr_tick(v->vm);
+	if (now >= platform_deadline(v->vm))
+		platform_tick(v->vm, now);
+}
+
+/* Does INTR reach this VCPU as an ExtINT, by its LINT0 or because its LAPIC is off? */
+static bool has_extint(struct vcpu *v)
+{
+	return v->intr && vlapic_extint_open(&v->apic);
+}
+
+/*
+ * SDM vol. 3, "Priority Among Concurrent Events": NMI before maskable interrupts. What cannot be taken yet asks
+ * for the exit at which it can.
+ */
+static void inject_events(struct vcpu *v)
+{
+	int vector = vlapic_pending(&v->apic);
+	bool extint = has_extint(v);
+	bool interrupt = vector >= 0 || extint;
+
+	if (v->nmi && virt->vcpu_can_take(&v->virt, EVENT_NMI)) {
+		virt->vcpu_inject(&v->virt, EVENT_NMI, 2, -1);
+		v->nmi = false;
+	}
+	if (interrupt && virt->vcpu_can_take(&v->virt, EVENT_INTERRUPT)) {
+		uint8_t taken = extint ? intr_acknowledge(v->vm) : vlapic_take(&v->apic);
+
+		virt->vcpu_inject(&v->virt, EVENT_INTERRUPT, taken, -1);
+		interrupt = extint && vector >= 0;
+	}
+	if (interrupt || v->nmi || v->window) {
+		virt->vcpu_window(&v->virt, interrupt, v->nmi);
+		v->window = interrupt || v->nmi;
+	}
+}
+
+/* An interrupt that only TPR holds back comes when TPR falls: the processor watches that for us. */
+static void watch_tpr(struct vcpu *v)
+{
+	int irr = vlapic_highest_irr(&v->apic);
+	uint8_t tpr = vlapic_cr8_read(&v->apic);
+	uint8_t threshold = irr >= 0 && irr >> 4 <= tpr ? (uint8_t)(irr >> 4) : 0;
+
+	if (threshold != v->threshold) {
+		virt->vcpu_tpr_threshold(&v->virt, threshold);
+		v->threshold = threshold;
+	}
+}
+
+/* SDM vol. 2, "HLT": an enabled interrupt, an NMI or INIT resumes execution. */
+static bool is_awake(struct vcpu *v)
+{
+	if (v->state != VCPU_HALTED)
+		return v->state == VCPU_RUNNING;
+	if ((v->nmi && virt->vcpu_can_take(&v->virt, EVENT_NMI)) ||
+	    ((vlapic_pending(&v->apic) >= 0 || has_extint(v)) &&
+	     virt->vcpu_can_take(&v->virt, EVENT_INTERRUPT)))
+		v->state = VCPU_RUNNING;
+	return v->state == VCPU_RUNNING;
+}
+
+/* Enters the guest and deals with the exit. The host's and the guest's ticks are told apart here. */
+static void enter(struct vcpu *v, uint64_t deadline)
+{
+	struct vm_exit e;
+	uint64_t ticks;
+
+	ticks = atomic_load_explicit(&v->hv_ticks, memory_order_relaxed) + (tsc_now() - v->exit_stamp);
+	atomic_store_explicit(&v->hv_ticks, ticks, memory_order_relaxed);
+	virt->vcpu_run(&v->virt, deadline, &e);
+	v->exit_stamp = tsc_now();
+	atomic_store_explicit(&v->exits, atomic_load_explicit(&v->exits, memory_order_relaxed) + 1,
+	                      memory_order_relaxed);
+	exit_dispatch(v, &e);
+}
+
+/* Runs one VCPU until it halts, stops, or its slice is over and another one could run. */
+static void run_slice(struct vcpu *v)
+{
+	uint64_t slice = tsc_now() + tsc_hz / VCPU_SLICE_HZ;
+
+	v->exit_stamp = tsc_now();
+	for (;;) {
+		uint64_t deadline = deadline_of(v);
+
+		if (inbox_full(&v->inbox))
+			empty_inbox(v);
+		if (v->exit_stamp >= deadline) {
+			meet_deadlines(v, v->exit_stamp);
+			continue;
+		}
+		if (!is_awake(v))
+			return;
+		if (v->exit_stamp >= slice) {
+			if (v->next != v)
+				return;
+			slice = v->exit_stamp + tsc_hz / VCPU_SLICE_HZ;
+		}
+		inject_events(v);
+		watch_tpr(v);
+		enter(v, deadline < slice ? deadline : slice);
+	}
+}
+
+static bool wants_cpu(struct vcpu *v, uint64_t now)
+{
+	return v->state != VCPU_STOPPED &&
+	       (v->state == VCPU_RUNNING || inbox_full(&v->inbox) || now >= deadline_of(v));
+}
+
+/* The next VCPU of the ring that has something to do; NULL and the nearest deadline when none has. */
+static struct vcpu *pick_next(struct vcpu *after, uint64_t *deadline)
+{
+	uint64_t now = tsc_now();
+	struct vcpu *v = after;
+
+	*deadline = UINT64_MAX;
+	do {
+		v = v->next;
+		if (wants_cpu(v, now))
+			return v;
+		if (v->state != VCPU_STOPPED && deadline_of(v) < *deadline)
+			*deadline = deadline_of(v);
+	} while (v != after);
+	return NULL;
+}
+
+static void switch_to(struct cpu *cpu, struct vcpu *v)
+{
+	if (cpu->current == v)
+		return;
+	if (cpu->current)
+		virt->vcpu_unload(&cpu->current->virt);
+	virt->vcpu_load(&v->virt);
+	cpu->current = v;
+}
+
+/* The VMs' first instructions: VCPU 0 where the loader said, the others wait for their SIPI. */
+static void start_assigned(struct cpu *cpu, struct vcpu *first)
+{
+	struct vcpu *v = first;
+
+	do {
+		switch_to(cpu, v);
+		if (v->index == 0)
+			virt->vcpu_start_flat(&v->virt, v->vm->boot_entry, LOAD_MULTIBOOT_EAX,
+			                      v->vm->boot_info);
+		v = v->next;
+	} while (v != first);
+}
+
+_Noreturn void vcpu_run_all(void)
+{
+	struct cpu *cpu = cpu_self();
+	struct vcpu *last = assigned[cpu->index];
+
+	while (!last)
+		cpu_idle(UINT64_MAX);
+	start_assigned(cpu, last);
+	for (;;) {
+		uint64_t deadline;
+		struct vcpu *v = pick_next(last, &deadline);
+
+		if (!v) {
+			cpu_idle(deadline);
+			continue;
+		}
+		last = v;
+		switch_to(cpu, v);
+		run_slice(v);
+		if (v->state == VCPU_STOPPED)
+			vm_stopped(v->vm);
+	}
+}

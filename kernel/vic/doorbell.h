@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/* Doorbells: the ports of one VM, their pending bits in guest memory, and what a ring sets off. */
+#ifndef VIC_DOORBELL_H
+#define VIC_DOORBELL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "abi.h"
+#include "apic_msg.h"
+
+/*
+ * One port. `word` is the whole binding, so that a ring that races a rebind sees the old binding or the
+ * new one but never a mixture; `peer` likewise is the whole connection.
+ *
+ * Written under the doorbell lock (open, close, rebind, offer, connect); read by anybody who rings, without it. The
+ * counters are added to by whoever rings; they are exact at rest.
+ */
+struct db_port {
+	_Atomic uint32_t word; /* DB_OPEN | kind << 8 | VCPU; 0 is a closed port */
+	_Atomic uint32_t peer; /* DB_CONNECTED | VM << 16 | port */
+	uint32_t offered;      /* the VM that may connect, plus one; 0 is nobody */
+	uint32_t reserved;
+	_Atomic uint64_t rung;
+	_Atomic uint64_t coalesced;
+	_Atomic uint64_t upcalls;
+	_Atomic uint64_t misdirected;
+	uint64_t pad[2];
+};
+
+_Static_assert(sizeof(struct db_port) == 64, "a cache line a port");
+
+#define DB_OPEN      (1u << 31)
+#define DB_CONNECTED (1u << 31)
+
+/* The guest pages of one VCPU, as the hypervisor sees them; NULL until registered, then for good. */
+struct db_pages {
+	_Atomic(_Atomic uint64_t *) pending; /* struct bh_bits */
+	_Atomic(struct bh_control *) control;
+};
+
+struct db_route;
+
+struct db_vm {
+	struct db_port *port; /* BH_PORTS of them, zeroed, the caller's memory */
+	unsigned vcpus;
+	_Atomic(_Atomic uint64_t *) mask; /* struct bh_bits of the VM; NULL: nothing is masked */
+	_Atomic(const struct db_route *) route;
+	struct db_pages page[VIC_MAX_VCPUS];
+	_Atomic uint8_t vector[VIC_MAX_VCPUS][BH_GROUPS];
+	uint64_t used[BH_GROUPS][BH_GROUP_WORDS]; /* allocated slots; under the doorbell lock */
+};
+
+/* What the caller still has to do after a step, with no lock held. */
+enum db_what {
+	DB_NOTHING,
+	DB_VECTOR, /* post `vector` to `vcpu` */
+	DB_LINE,   /* raise callback line `pin` for the bits of `vcpu` */
+};
+
+struct db_effect {
+	int32_t result; /* the hypercall's: enum bh_rung, or enum bh_error */
+	enum db_what what;
+	uint8_t vcpu;
+	uint8_t vector;
+	uint8_t pin;
+	uint32_t port; /* whose upcall it is; DB_NO_PORT: a whole group's */
+};
+
+#define DB_NO_PORT UINT32_MAX
+
+/* Where a route puts the bit and what it raises. Const tables in route.c. */
+struct db_route {
+	const char *name;
+	enum bh_route number;
+	/* The VCPU whose page holds the bit of a port bound to `bound`. */
+	unsigned (*place)(const struct db_vm *db, unsigned bound);
+	/* The interrupt for new summary bits of `group` on `vcpu`: fills what, vcpu, vector, pin. */
+	void (*raise)(const struct db_vm *db, unsigned vcpu, unsigned group, struct db_effect *effect);
+};
+
+/* Boot CPU. `ports` is BH_PORTS zeroed ports; vcpus 1 to VIC_MAX_VCPUS. */
+void db_init(struct db_vm *db, struct db_port *ports, unsigned vcpus, enum bh_route route);
+
+/* Who a ring of `port` is for. 0: this VM, *to is the port. 1: VM *vm's port *to. Else enum bh_error. Any CPU. */
+int db_resolve(const struct db_vm *db, uint64_t port, unsigned *vm, uint32_t *to);
+
+/*
+ * Rings a port of this VM: sets its bit where the route says. Any CPU, no lock; between db_resolve() and the end of
+ * this call the caller is "ringing", which a rebind waits for (kernel/hypercall.c).
+ */
+struct db_effect db_ring(struct db_vm *db, uint32_t port);
+
+/* Raises the upcall for a pending, unmasked bit, wherever it is. Any CPU, "ringing" as above. */
+struct db_effect db_kick(struct db_vm *db, uint64_t port);
+
+/* The rest under the doorbell lock, from any CPU. Results are enum bh_error where negative. */
+
+int db_open(struct db_vm *db, uint64_t kind, uint64_t vcpu, uint64_t group); /* the port */
+
+/* Close, in two steps around the wait for rings in flight: the port is closed at once, its slot is free after. */
+int db_close(struct db_vm *db, uint64_t port);
+void db_release(struct db_vm *db, uint32_t port);
+
+/* Rebind, likewise: rings use the new VCPU at once; after the wait db_move() brings a bit that was left behind. */
+int db_rebind(struct db_vm *db, uint64_t port, uint64_t vcpu, unsigned *old);
+struct db_effect db_move(struct db_vm *db, uint32_t port, unsigned old);
+
+/*
+ * A new route, likewise: after the wait db_settle() moves every bit that another place held, and db_raise() is due
+ * for every VCPU and group: it raises the upcall if that group's summary is not clear.
+ */
+enum bh_route db_set_route(struct db_vm *db, enum bh_route route);
+void db_settle(struct db_vm *db);
+struct db_effect db_raise(struct db_vm *db, unsigned vcpu, unsigned group);
+
+int db_offer(struct db_vm *db, uint64_t port, unsigned to_vm);
+/* Connects `port` of `db` (VM number `self`) and `far_port` of `far` (VM number `far_self`). */
+int db_connect(struct db_vm *db, unsigned self, uint64_t port, struct db_vm *far, unsigned far_self,
+               uint64_t far_port);
+/* Forgets every connection of `db` to VM number `gone`: their rings fail from now on. */
+void db_disconnect(struct db_vm *db, unsigned gone);
+
+/* Registers pages: the caller has checked that they are the guest's own RAM. */
+int db_set_pages(struct db_vm *db, uint64_t vcpu, void *pending, void *control);
+void db_set_mask(struct db_vm *db, void *mask);
+int db_set_vector(struct db_vm *db, uint64_t vcpu, uint64_t group, uint64_t vector);
+
+/* A port's counter, or enum bh_error. Any CPU, no lock. */
+int64_t db_stat(const struct db_vm *db, uint64_t port, uint64_t which);
+
+/* Adds one misdirected upcall to the port (DB_NO_PORT: to none) and to the VCPU that holds the bit. Any CPU. */
+void db_count_misdirected(struct db_vm *db, uint32_t port, unsigned vcpu);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* How a message finds its VCPUs: decoding the ICR, matching destinations, lowest-priority arbitration. */
+#ifndef VIC_ICR_H
+#define VIC_ICR_H
+
+#include "apic_msg.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * What a LAPIC shows to the others: enough to match a destination without touching the vlapic. Only the CPU
+ * that owns the vlapic stores. `word` is stored with release and loaded with acquire order, so that it is
+ * seen whole and whoever sees it also sees what its owner did before. `priority` is PPR when it was last
+ * computed; relaxed, for it is out of date anyway by the time a message arrives, on hardware too.
+ */
+struct lapic_face {
+	_Atomic uint64_t word;
+	_Atomic uint32_t priority;
+};
+
+/* Fields of lapic_face.word: the APIC ID is bits 31:0, the xAPIC logical ID bits 39:32. */
+#define LAPIC_FACE_LDR_SHIFT 32
+#define LAPIC_FACE_CLUSTER   (1ull << 40) /* DFR: cluster model */
+#define LAPIC_FACE_X2APIC    (1ull << 41) /* the logical ID follows from the APIC ID */
+#define LAPIC_FACE_HW        (1ull << 42) /* IA32_APIC_BASE.EN: receives messages at all */
+#define LAPIC_FACE_SW        (1ull << 43) /* SVR bit 8: accepts fixed interrupts */
+
+/* The LAPICs of one VM. Index = VCPU. Zeroed, then filled in before the VM starts. */
+struct apic_bus {
+	unsigned int count; /* VCPUs, at most VIC_MAX_VCPUS */
+	struct lapic_face *face[VIC_MAX_VCPUS];
+	_Atomic uint32_t turn;                /* lowest-priority messages so far */
+	_Atomic uint32_t last[VIC_MAX_VCPUS]; /* the turn at which each VCPU was last chosen */
+};
+
+/*
+ * Turns a value of the ICR (x2APIC: all 64 bits; xAPIC: ICR_HI << 32 | ICR_LO with `wide` false) into the
+ * message that leaves the LAPIC. False: nothing leaves, because the combination is invalid (the list is
+ * beside the function). Checks no vector. Pure; any CPU.
+ */
+bool icr_decode(uint64_t icr, bool wide, struct apic_msg *msg);
+
+/*
+ * The VCPUs that receive `msg`, as a bit mask; 0 when there is none. `sender` is the VCPU whose ICR it came
+ * from, or -1 for a message without a LAPIC behind it (IOAPIC, MSI). Fixed, lowest-priority and ExtINT
+ * messages reach only LAPICs that are software-enabled, the others all that are enabled in IA32_APIC_BASE.
+ * For APIC_MODE_LOWEST at most one bit: the lowest PPR, ties to whoever was chosen longest ago; this spends a
+ * turn. Any CPU, no lock.
+ */
+uint32_t apic_bus_targets(struct apic_bus *bus, const struct apic_msg *msg, int sender);
+
+#endif

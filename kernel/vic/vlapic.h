@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/* The virtual local APIC of one VCPU. */
+#ifndef VIC_VLAPIC_H
+#define VIC_VLAPIC_H
+
+#include "apic_msg.h"
+#include "apic_regs.h"
+#include "icr.h"
+#include "inbox.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Owner: everything here belongs to the CPU that runs the VCPU, and every function is for that CPU alone. The
+ * others read `face` and write the VCPU's inbox. `now` is the guest's TSC; the timer counts at its rate.
+ */
+
+struct vlapic_config {
+	uint32_t id;          /* initial APIC ID in both modes, at most 254 */
+	bool bsp;             /* IA32_APIC_BASE.BSP after reset */
+	bool x2apic;          /* x2APIC mode is offered */
+	bool tsc_deadline;    /* the timer's TSC-deadline mode is offered */
+	bool eoi_suppression; /* SVR bit 12 and version bit 24 are offered */
+	uint8_t phys_bits;    /* MAXPHYADDR, 32 to 52 */
+};
+
+struct vlapic {
+	struct apic_page
+		*page;      /* the registers; while the VCPU runs the processor may change TPR (TPR shadow) */
+	uint64_t base;      /* IA32_APIC_BASE */
+	uint64_t timer_end; /* while armed: when the count reaches 0, or the TSC deadline */
+	uint32_t errors;    /* detected since ESR was last written */
+	uint8_t irr_words;  /* bit w: word w of IRR is not 0; likewise below */
+	uint8_t isr_words;
+	uint8_t lint; /* bit n: the wire at LINTn is high */
+	bool timer_armed;
+	struct vlapic_config config;
+	struct lapic_face face __attribute__((aligned(64))); /* a line of its own: all CPUs read it */
+};
+
+#define VLAPIC_NEVER UINT64_MAX
+
+/* What the caller has to do next: bits of vlapic_effect.does, several may be set. */
+enum vlapic_does {
+	VLAPIC_FAULT = 1 << 0,    /* inject #GP(0); nothing was changed */
+	VLAPIC_EOI = 1 << 1,      /* tell the IOAPICs that `vector` ended */
+	VLAPIC_SEND = 1 << 2,     /* deliver `msg` through the bus */
+	VLAPIC_FACE = 1 << 3,     /* destinations changed: the IOAPICs retry what they hold back */
+	VLAPIC_TIMER = 1 << 4,    /* vlapic_deadline() may have changed */
+	VLAPIC_PRIORITY = 1 << 5, /* vlapic_pending() may have changed: look before the next entry */
+	VLAPIC_MODE = 1 << 6,     /* IA32_APIC_BASE changed: where and how the registers are reached */
+	VLAPIC_WIRE = 1 << 7,     /* vlapic_extint_open() may have changed: look at the 8259 */
+	VLAPIC_NMI = 1 << 8,      /* the VCPU gets an NMI */
+	VLAPIC_INIT = 1 << 9,     /* the VCPU gets an INIT */
+	VLAPIC_SMI = 1 << 10,     /* the VCPU gets an SMI */
+	VLAPIC_EXTINT = 1 << 11,  /* the VCPU takes its vector from the 8259 */
+};
+
+struct vlapic_effect {
+	uint32_t does;
+	uint8_t vector;      /* with VLAPIC_EOI */
+	struct apic_msg msg; /* with VLAPIC_SEND; never APIC_DEST_SELF: the model does that by itself */
+};
+
+/*
+ * Makes a LAPIC in the state after power-up. The page must be zeroed and page-aligned and outlive the vlapic.
+ * Also the first publication of the face.
+ */
+void vlapic_init(struct vlapic *v, struct apic_page *page, const struct vlapic_config *config);
+
+/* RESET: the state after power-up, xAPIC mode, initial ID. The wires at LINT0 and LINT1 keep their levels. */
+void vlapic_reset(struct vlapic *v);
+
+/* INIT: as RESET, but APIC ID and IA32_APIC_BASE stay. The deadline is gone after both. */
+void vlapic_init_signal(struct vlapic *v);
+
+/* IA32_APIC_BASE. A write faults (VLAPIC_FAULT) on reserved bits and on forbidden mode transitions. */
+static inline uint64_t vlapic_base_read(const struct vlapic *v)
+{
+	return v->base;
+}
+struct vlapic_effect vlapic_base_write(struct vlapic *v, uint64_t value);
+
+static inline bool vlapic_is_enabled(const struct vlapic *v)
+{
+	return v->base & APIC_BASE_EN;
+}
+static inline bool vlapic_is_x2apic(const struct vlapic *v)
+{
+	return v->base & APIC_BASE_EXTD;
+}
+
+/*
+ * The MMIO face, 32 bits at `offset` (0 to 0xfff) of the page. Not in xAPIC mode: reads all ones, ignores
+ * writes. An offset that is no multiple of 16 is undefined by the manual: reads 0, ignores writes. A register
+ * that does not exist reads 0 and sets ESR. A read can raise the error interrupt or fire a timer that is due:
+ * look at vlapic_pending() before the next entry.
+ */
+uint32_t vlapic_mmio_read(struct vlapic *v, uint32_t offset, uint64_t now);
+struct vlapic_effect vlapic_mmio_write(struct vlapic *v, uint32_t offset, uint32_t value, uint64_t now);
+
+/* The MSR face, 0x800 to 0x8ff. False or VLAPIC_FAULT: #GP. *value is written only when true. */
+bool vlapic_msr_read(struct vlapic *v, uint32_t msr, uint64_t *value, uint64_t now);
+struct vlapic_effect vlapic_msr_write(struct vlapic *v, uint32_t msr, uint64_t value, uint64_t now);
+
+/* CR8 is TPR[7:4], 0 to 15. Works in every mode, disabled included. The caller faults on CR8[63:4]. */
+uint8_t vlapic_cr8_read(const struct vlapic *v);
+struct vlapic_effect vlapic_cr8_write(struct vlapic *v, uint8_t cr8);
+
+/*
+ * IA32_TSC_DEADLINE. Reads 0 and ignores writes outside TSC-deadline mode; the caller faults where it is not
+ * offered. A read can fire the timer first, if it is due.
+ */
+uint64_t vlapic_tsc_deadline_read(struct vlapic *v, uint64_t now);
+struct vlapic_effect vlapic_tsc_deadline_write(struct vlapic *v, uint64_t value, uint64_t now);
+
+/* When vlapic_tick() has something to do, in guest TSC; VLAPIC_NEVER: not at all. Cheap. */
+uint64_t vlapic_deadline(const struct vlapic *v);
+
+/* Fires the timer if it is due. True: an interrupt was accepted. Missed periods collapse, without drift. */
+bool vlapic_tick(struct vlapic *v, uint64_t now);
+
+/* The guest's TSC jumped by `delta` (IA32_TSC, IA32_TSC_ADJUST): a count goes on, a deadline stays. */
+void vlapic_tsc_moved(struct vlapic *v, uint64_t delta);
+
+/*
+ * A fixed interrupt for this LAPIC itself. False: not accepted (disabled by IA32_APIC_BASE or SVR, or an
+ * illegal vector, which sets ESR).
+ */
+bool vlapic_accept(struct vlapic *v, uint8_t vector, bool level);
+
+/*
+ * Moves everything out of the inbox: vectors into IRR and TMR; returns the signals (INBOX_NMI ...). What the
+ * inbox holds was matched against the face by its sender, so SVR is not asked again: the reception had begun.
+ * Disabled in IA32_APIC_BASE, the vectors are dropped.
+ */
+uint32_t vlapic_drain(struct vlapic *v, struct inbox *in);
+
+/* Recomputes irr_words and isr_words after virtual-interrupt delivery changed IRR or ISR in the page. */
+void vlapic_resync(struct vlapic *v);
+
+/* The highest vector of 8 words whose non-zero ones are `words`; -1 if none. */
+static inline int vlapic_highest(const struct vlapic *v, unsigned int slot, uint8_t words)
+{
+	unsigned int word;
+
+	if (!words)
+		return -1;
+	word = 31u - (unsigned int)__builtin_clz(words);
+	return (int)(word * 32 + 31) - __builtin_clz(v->page->slot[slot + word].low);
+}
+
+/* The highest vector requested, deliverable or not; -1 if none. */
+static inline int vlapic_highest_irr(const struct vlapic *v)
+{
+	return vlapic_highest(v, APIC_IRR, v->irr_words);
+}
+
+/*
+ * PPR, computed from TPR and ISR each time, since the processor may have changed TPR in the page. SDM vol. 3,
+ * "Task and Processor Priorities": with equal classes the sub-class is model-specific; taken from TPR, as PPR
+ * virtualisation does.
+ */
+static inline uint8_t vlapic_ppr(const struct vlapic *v)
+{
+	uint32_t tpr = v->page->slot[APIC_TPR].low & 0xff;
+	int isrv = vlapic_highest(v, APIC_ISR, v->isr_words);
+
+	if (isrv < 0 || tpr >> 4 >= (uint32_t)isrv >> 4)
+		return (uint8_t)tpr;
+	return (uint8_t)(isrv & 0xf0);
+}
+
+/*
+ * The vector to deliver now, -1 if none. For every VM entry: constant time, and shows the others the PPR it
+ * found. Does not look at the CPU's own state (RFLAGS.IF, shadows).
+ */
+static inline int vlapic_pending(struct vlapic *v)
+{
+	uint8_t ppr = vlapic_ppr(v);
+	int irrv = vlapic_highest_irr(v);
+
+	if (atomic_load_explicit(&v->face.priority, memory_order_relaxed) != ppr)
+		atomic_store_explicit(&v->face.priority, ppr, memory_order_relaxed);
+	return irrv >> 4 > ppr >> 4 ? irrv : -1;
+}
+
+/* The processor takes its interrupt: the pending vector, from IRR to ISR; the spurious vector if none is. */
+uint8_t vlapic_take(struct vlapic *v);
+
+/*
+ * The wire at LINT0 or LINT1 (`pin`) goes to `high`. Calls with an unchanged level are harmless. Fixed
+ * interrupts are accepted; NMI, INIT, SMI and ExtINT come back as effects, once per edge.
+ */
+struct vlapic_effect vlapic_lint(struct vlapic *v, unsigned int pin, bool high);
+
+/* Does the 8259's INTR reach the CPU? LAPIC disabled in IA32_APIC_BASE, or LINT0 unmasked in mode ExtINT. */
+bool vlapic_extint_open(const struct vlapic *v);
+
+#endif

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/* A VM's making and its end. */
+#include "kernel/vm.h"
+
+#include "arch/x86/arch.h"
+#include "arch/x86/cpuid.h"
+#include "kernel/doorbells.h"
+#include "kernel/intr.h"
+#include "kernel/load.h"
+#include "kernel/log.h"
+#include "kernel/string.h"
+#include "kernel/tables.h"
+#include "kernel/vcpu.h"
+
+#define LOW_LIMIT (3ull << 30)
+#define HIGH_BASE (4ull << 30)
+
+/* What firmware leaves in the boot processor's LAPIC: SDM vol. 3, "LINT0 and LINT1", the virtual wire of a PC. */
+#define FIRMWARE_SVR   0x1ff
+#define FIRMWARE_LINT0 0x700
+#define FIRMWARE_LINT1 0x400
+
+/* Four bits in the register, so it may coincide with an APIC ID: in a PC with an xAPIC bus that is no conflict. */
+#define IOAPIC_ID 0
+
+#define LOG_LINES_A_SECOND 20
+
+struct vm *vms[CONFIG_MAX_VMS];
+unsigned vm_count;
+
+/* VMs that have not ended; the last one's end is the end of the run. */
+static _Atomic unsigned vms_alive;
+
+void *vm_ram(const struct vm *vm, uint64_t gpa, uint64_t size)
+{
+	if (gpa < vm->ram_low_size && size <= vm->ram_low_size - gpa)
+		return vm->ram_low + gpa;
+	if (gpa >= HIGH_BASE && gpa - HIGH_BASE < vm->ram_high_size &&
+	    size <= vm->ram_high_size - (gpa - HIGH_BASE))
+		return vm->ram_high + (gpa - HIGH_BASE);
+	return NULL;
+}
+
+void vm_end(struct vm *vm, enum vm_end how, uint8_t status, const char *reason)
+{
+	int running = 0;
+
+	if (!atomic_compare_exchange_strong(&vm->ending, &running, (int)how))
+		return;
+	vm->exit_status = status;
+	format_text(vm->end_reason, sizeof(vm->end_reason), "%s", reason);
+	/* The signal is sequentially consistent: whoever stops for it sees status and reason. */
+	for (unsigned i = 0; i < vm->vcpu_count; i++) {
+		if (inbox_signal(&vm->vcpu[i]->inbox, INBOX_STOP))
+			vcpu_kick(vm->vcpu[i]);
+	}
+}
+
+void vm_stopped(struct vm *vm)
+{
+	if (atomic_fetch_sub(&vm->running, 1) != 1)
+		return;
+	platform_flush(vm);
+	doorbells_gone(vm);
+	if (atomic_load(&vm->ending) == VM_PARKED)
+		log_line(LOG_GUEST, "vm %s: parked: %s", vm->name, vm->end_reason);
+	else
+		log_line(LOG_GUEST, "vm %s: ended: exit %u (%s)", vm->name, vm->exit_status, vm->end_reason);
+	if (atomic_fetch_sub(&vms_alive, 1) != 1)
+		return;
+	log_line(LOG_HV, "end of run");
+	machine_end();
+}
+
+void vm_log(struct vm *vm, const char *fmt, ...)
+{
+	uint64_t window = tsc_now() / tsc_hz;
+	char text[160];
+	va_list args;
+
+	if (atomic_exchange_explicit(&vm->log_window, window, memory_order_relaxed) != window)
+		atomic_store_explicit(&vm->log_lines, 0, memory_order_relaxed);
+	if (atomic_fetch_add_explicit(&vm->log_lines, 1, memory_order_relaxed) >= LOG_LINES_A_SECOND)
+		return;
+	va_start(args, fmt);
+	format_list(text, sizeof(text), fmt, args);
+	va_end(args);
+	log_line(LOG_GUEST, "vm %s: %s", vm->name, text);
+}
+
+static void *need(const struct config_vm *from, uint64_t size, uint64_t align, const char *what)
+{
+	void *memory = memory_alloc(size, align);
+
+	if (!memory)
+		refuse(LOG_CONFIG,
+		       "too little memory: vm %s needs %lu KiB for %s, %lu KiB are free: give it less or the "
+		       "machine more",
+		       from->name, size / 1024, what, memory_free_bytes() / 1024);
+	return memory;
+}
+
+static void make_ram(struct vm *vm, const struct config_vm *from)
+{
+	uint64_t low = from->memory < LOW_LIMIT ? from->memory : LOW_LIMIT;
+
+	vm->ram_low_size = low;
+	vm->ram_high_size = from->memory - low;
+	vm->ram_low = need(from, low, LARGE_PAGE_SIZE, "its RAM (mem=)");
+	vm->space = virt->space_create();
+	virt->space_map(vm->space, 0, (uint64_t)vm->ram_low, low);
+	if (!vm->ram_high_size)
+		return;
+	vm->ram_high = need(from, vm->ram_high_size, LARGE_PAGE_SIZE, "its RAM (mem=)");
+	virt->space_map(vm->space, HIGH_BASE, (uint64_t)vm->ram_high, vm->ram_high_size);
+}
+
+/* Placement: the configuration's list in turn; without one, VMs follow each other around the CPUs. */
+static unsigned place(const struct config_vm *from, unsigned index)
+{
+	static unsigned next;
+
+	if (from->cpu_count)
+		return from->cpu[index % from->cpu_count];
+	return next++ % cpu_count;
+}
+
+static void set_firmware_state(struct vlapic *apic)
+{
+	vlapic_mmio_write(apic, APIC_SVR * 16, FIRMWARE_SVR, 0);
+	vlapic_mmio_write(apic, APIC_LVT_LINT0 * 16, FIRMWARE_LINT0, 0);
+	vlapic_mmio_write(apic, APIC_LVT_LINT1 * 16, FIRMWARE_LINT1, 0);
+}
+
+/* One leaf as the guest is shown it at its start. */
+static void guest_leaf(const struct config_vm *from, uint32_t leaf, uint32_t out[4])
+{
+	const struct cpuid_view view = { .vcpus = from->vcpus, .x2apic = from->x2apic, .apic_enabled = true };
+
+	cpuid_guest(&view, leaf, 0, out);
+}
+
+/* SDM vol. 2, "CPUID": leaf 0x80000008, EAX bits 7:0. */
+static uint8_t guest_phys_bits(const struct config_vm *from)
+{
+	uint32_t out[4];
+
+	guest_leaf(from, 0x80000008, out);
+	return (uint8_t)out[0];
+}
+
+static void make_vcpu(struct vm *vm, const struct config_vm *from, unsigned index)
+{
+	struct vcpu *v = need(from, sizeof(*v), PAGE_SIZE, "a VCPU");
+	struct apic_page *page = need(from, sizeof(*page), PAGE_SIZE, "a LAPIC page");
+	const struct vlapic_config config = {
+		.id = index,
+		.bsp = index == 0,
+		.x2apic = from->x2apic,
+		.tsc_deadline = true,
+		.eoi_suppression = true,
+		.phys_bits = guest_phys_bits(from),
+	};
+
+	v->vm = vm;
+	v->index = index;
+	v->cpu = place(from, index);
+	v->state = VCPU_WAIT_SIPI;
+	vlapic_init(&v->apic, page, &config);
+	virt->vcpu_init(&v->virt, vm->space, page);
+	vm->vcpu[index] = v;
+	vm->bus.face[index] = &v->apic.face;
+	if (index == 0) {
+		set_firmware_state(&v->apic);
+		v->state = VCPU_RUNNING;
+	}
+	vcpu_assign(v);
+}
+
+static void make_platform(struct vm *vm, const struct config_vm *from)
+{
+	struct platform_setup setup = {
+		.name = vm->name,
+		.now = tsc_now(),
+		.tsc_hz = tsc_hz,
+		.ram_low = vm->ram_low_size,
+		.ram_high = vm->ram_high_size,
+		.vcpus = vm->vcpu_count,
+		.scratch = from->testdev ? need(from, TESTDEV_MMIO_SIZE, PAGE_SIZE, "the test device") : NULL,
+	};
+
+	wall_clock_read(&setup.wall);
+	vioapic_init(&vm->ioapic, from->ioapic_version, IOAPIC_ID);
+	vpic_init(&vm->pic);
+	vpit_init(&vm->pit, 0);
+	atomic_init(&vm->chip_deadline, UINT64_MAX);
+	platform_init(&vm->platform, &setup);
+}
+
+static void write_tables(struct vm *vm, const struct config_vm *from)
+{
+	struct tables_setup setup = {
+		.vcpus = vm->vcpu_count,
+		.ioapic_id = IOAPIC_ID,
+		.ioapic_version = from->ioapic_version,
+	};
+	uint32_t leaf[4];
+
+	guest_leaf(from, 1, leaf);
+	setup.cpu_signature = leaf[0];
+	setup.cpu_features = leaf[3];
+	tables_write(vm->ram_low, &setup);
+}
+
+static void load_image(struct vm *vm, const struct config *config, const struct config_vm *from)
+{
+	struct load_module modules[LOAD_MAX_MODULES];
+	struct load_request request = {
+		.ram = vm->ram_low,
+		.size = vm->ram_low_size,
+		.high = vm->ram_high_size,
+		.image = from->image,
+		.image_size = from->image_size,
+		.name = from->name,
+		.arguments = from->arguments,
+		.module = modules,
+	};
+	struct load_start start;
+	const char *wrong;
+
+	for (unsigned i = 0; i < config->module_count; i++) {
+		const struct config_module *m = &config->module[i];
+
+		if (strcmp(m->vm, from->name) == 0)
+			modules[request.module_count++] = (struct load_module){ m->image, m->image_size,
+				                                                m->string };
+	}
+	wrong = load_multiboot(&request, &start);
+	if (wrong)
+		refuse(LOG_CONFIG, "vm %s: cannot load its file: %s", from->name, wrong);
+	vm->boot_entry = start.entry;
+	vm->boot_info = start.info;
+	write_tables(vm, from);
+}
+
+_Static_assert(CONFIG_MAX_MODULES <= LOAD_MAX_MODULES, "every configured module can be loaded");
+
+struct vm *vm_create(const struct config *config, const struct config_vm *from)
+{
+	struct vm *vm = need(from, sizeof(*vm), PAGE_SIZE, "itself");
+	struct db_port *ports = need(from, BH_PORTS * sizeof(*ports), PAGE_SIZE, "its doorbells");
+
+	memcpy(vm->name, from->name, sizeof(vm->name));
+	vm->index = vm_count;
+	vm->config = from;
+	vm->vcpu_count = from->vcpus;
+	atomic_init(&vm->running, from->vcpus);
+	vm->bus.count = from->vcpus;
+	db_init(&vm->doorbells, ports, from->vcpus, from->route);
+	make_ram(vm, from);
+	make_platform(vm, from);
+	for (unsigned i = 0; i < from->vcpus; i++)
+		make_vcpu(vm, from, i);
+	load_image(vm, config, from);
+	for (unsigned i = 0; i < from->peer_count; i++) {
+		for (unsigned p = 0; p < config->vm_count; p++) {
+			if (strcmp(config->vm[p].name, from->peer[i]) == 0)
+				vm->peer[i] = (int)p;
+		}
+	}
+	atomic_fetch_add(&vms_alive, 1);
+	vms[vm_count++] = vm;
+	return vm;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/* A VM and its VCPUs: who owns what, and which lock guards what. */
+#ifndef KERNEL_VM_H
+#define KERNEL_VM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arch/x86/virt.h"
+#include "kernel/config.h"
+#include "kernel/dev/platform.h"
+#include "kernel/spinlock.h"
+#include "kernel/vic/doorbell.h"
+#include "kernel/vic/icr.h"
+#include "kernel/vic/inbox.h"
+#include "kernel/vic/route.h"
+#include "kernel/vic/vioapic.h"
+#include "kernel/vic/vlapic.h"
+#include "kernel/vic/vpic.h"
+#include "kernel/vic/vpit.h"
+
+enum vcpu_state {
+	VCPU_WAIT_SIPI, /* after INIT */
+	VCPU_RUNNING,
+	VCPU_HALTED,  /* HLT: until an event */
+	VCPU_STOPPED, /* its VM has ended */
+};
+
+/*
+ * A VCPU. Every field belongs to the CPU it is pinned to, except the inbox (anybody posts), the LAPIC's
+ * face (anybody reads) and the two counters, which their owner writes and anybody reads.
+ */
+struct vcpu {
+	struct virt_vcpu virt;
+	struct vm *vm;
+	struct vcpu *next; /* the next VCPU of the same CPU; a ring, constant once the VMs run */
+	unsigned index;    /* in the VM; also its APIC ID */
+	unsigned cpu;      /* the physical CPU it is pinned to; constant */
+	enum vcpu_state state;
+	bool nmi;            /* an NMI waits */
+	bool intr;           /* the 8259's INTR wire as last seen */
+	bool window;         /* EXIT_WINDOW was asked for */
+	uint8_t threshold;   /* the TPR threshold in force */
+	uint64_t tsc_offset; /* guest TSC - host TSC */
+	uint64_t exit_stamp; /* host TSC at the last exit */
+	_Atomic uint64_t exits;
+	_Atomic uint64_t hv_ticks; /* TSC ticks between exits and entries, idle time excluded */
+	struct vlapic apic;
+	struct inbox inbox;
+};
+
+/*
+ * Locks: chip_lock (IOAPIC, 8259 pair, PIT, callback lines), the platform's own (UART, RTC and the like) and the
+ * doorbell lock (one for all VMs, kernel/doorbells.c). None nests in another, and the console's nests in none.
+ * Interrupts are posted into inboxes under chip_lock: an inbox takes no lock.
+ */
+struct vm {
+	char name[CONFIG_NAME_SIZE];
+	unsigned index;
+	const struct config_vm *config;
+	unsigned vcpu_count;
+	struct vcpu *vcpu[VIC_MAX_VCPUS];
+
+	/* Guest RAM, constant: guest-physical 0 to ram_low_size (at most 3 GiB), and 4 GiB on. */
+	uint8_t *ram_low;
+	uint64_t ram_low_size;
+	uint8_t *ram_high;
+	uint64_t ram_high_size;
+	void *space; /* the backend's page tables for it */
+
+	struct spinlock chip_lock;
+	struct vioapic ioapic;
+	struct vpic pic;
+	struct vpit pit;
+	struct route_lines lines;
+	bool intr;                      /* the 8259's INTR wire; under chip_lock */
+	_Atomic uint64_t chip_deadline; /* host TSC at which VCPU 0's CPU looks at the PIT again */
+	struct apic_bus bus;            /* the faces of all VCPUs */
+
+	struct db_vm doorbells;
+	_Atomic uint64_t misdirected;
+	int peer[CONFIG_MAX_VMS]; /* VM numbers in the order of the configuration's list; constant */
+
+	struct platform platform;
+
+	uint32_t boot_entry; /* where VCPU 0 starts, and its multiboot information; constant */
+	uint32_t boot_info;
+
+	_Atomic int ending;       /* 0 while it runs, else enum vm_end */
+	_Atomic unsigned running; /* VCPUs that have not stopped; the last one reports the end */
+	uint8_t exit_status;
+	char end_reason[64];        /* written by the one who changed `ending` */
+	_Atomic uint32_t log_lines; /* guest lines logged in the current second */
+	_Atomic uint64_t log_window;
+};
+
+enum vm_end { VM_ENDED = 1, VM_PARKED };
+
+/* Constant once the VMs run. */
+extern struct vm *vms[CONFIG_MAX_VMS];
+extern unsigned vm_count;
+
+/* Guest RAM as the hypervisor sees it, NULL unless gpa to gpa + size - 1 is all RAM of one piece. Any CPU. */
+void *vm_ram(const struct vm *vm, uint64_t gpa, uint64_t size);
+
+/*
+ * Ends a VM, once: `status` for VM_ENDED, a reason for both. Any CPU; its VCPUs leave the guest and stop. A parked VM
+ * is one that did something impossible or unknown; the caller has written the dump.
+ */
+void vm_end(struct vm *vm, enum vm_end how, uint8_t status, const char *reason);
+
+/* One VCPU of it has stopped, on its own CPU. The last one reports, and the last VM ends the run. */
+void vm_stopped(struct vm *vm);
+
+/* One log line of a guest, dropped past the VM's budget of lines a second: a guest cannot flood the log. */
+void vm_log(struct vm *vm, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Boot CPU: makes a VM from its configuration: memory, VCPUs, devices, the loaded image. Refuses what cannot be. */
+struct vm *vm_create(const struct config *config, const struct config_vm *from);
+
+#endif

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: MIT
+# `make test`: lint, unit tests, each fuzz target for a moment, and the scenarios; one count over all of them.
+import sys
+
+from tests.emu import run as scenarios
+from tests.lint import run as lint
+from tests.tools import fuzz, programs, selftest
+from tests.tools.report import Report
+
+PARTS = (("lint", lint), ("tests of the tests", selftest), ("unit tests", programs), ("fuzz targets", fuzz),
+         ("scenarios", scenarios))
+
+
+def main():
+    report = Report()
+    for title, part in PARTS:
+        print(f"--- {title}", flush=True)
+        report.run_all(part.jobs())
+    return report.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

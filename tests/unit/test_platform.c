@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/* The port map: which access reaches which device, and what comes of it outside: lines, console, the VM's end. */
+/* SOURCES: kernel/dev/platform.c kernel/dev/vuart.c kernel/dev/vrtc.c kernel/dev/vpm.c kernel/dev/testdev.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "kernel/intr.h"
+#include "kernel/log.h"
+#include "kernel/vm.h"
+
+static struct vm vm;
+static struct vcpu vcpu;
+static uint8_t scratch[TESTDEV_MMIO_SIZE];
+static char events[4096]; /* what the platform did, in order */
+static unsigned kicks;
+
+static void record(const char *text)
+{
+	assert_int_equal(atomic_load(&vm.platform.lock.next), atomic_load(&vm.platform.lock.serving));
+	strncat(events, text, sizeof(events) - strlen(events) - 1);
+}
+
+void intr_set_line(struct vm *to, unsigned line, bool high)
+{
+	char text[32];
+
+	assert_ptr_equal(to, &vm);
+	snprintf(text, sizeof(text), "%c%u ", high ? '+' : '-', line);
+	record(text);
+}
+
+void log_raw(const char *text, size_t length)
+{
+	char line[PLATFORM_TEXT_SIZE + 1] = "";
+
+	assert_true(length < sizeof(line));
+	memcpy(line, text, length);
+	record(line);
+}
+
+void vm_end(struct vm *which, enum vm_end how, uint8_t status, const char *reason)
+{
+	char text[100];
+
+	assert_ptr_equal(which, &vm);
+	assert_int_equal(how, VM_ENDED);
+	assert_false(vm.platform.acting);
+	snprintf(text, sizeof(text), "end %u: %s", status, reason);
+	record(text);
+}
+
+void cpu_kick(unsigned cpu)
+{
+	assert_int_equal(cpu, 7);
+	kicks++;
+}
+
+static int prepare(uint8_t *memory)
+{
+	struct platform_setup setup = {
+		.name = "demo",
+		.now = tsc_now(),
+		.tsc_hz = 2000000000,
+		.wall = { 2024, 1, 2, 3, 4, 5, 6 },
+		.ram_low = 64 << 20,
+		.vcpus = 3,
+		.scratch = memory,
+	};
+
+	memset(&vm, 0, sizeof(vm));
+	memset(&vcpu, 0, sizeof(vcpu));
+	vcpu.cpu = 7;
+	vm.vcpu[0] = &vcpu;
+	events[0] = '\0';
+	kicks = 0;
+	platform_init(&vm.platform, &setup);
+	return 0;
+}
+
+static int plain(void **state)
+{
+	(void)state;
+	return prepare(NULL);
+}
+
+static int with_testdev(void **state)
+{
+	(void)state;
+	memset(scratch, 0, sizeof(scratch));
+	return prepare(scratch);
+}
+
+static void happened(const char *wanted)
+{
+	assert_string_equal(events, wanted);
+	events[0] = '\0';
+}
+
+static void print(const char *text)
+{
+	for (; *text; text++)
+		platform_out(&vm, 0x3f8, 1, (uint8_t)*text);
+}
+
+static void nobody_answers(void **state)
+{
+	static const uint16_t ports[] = { 0x60,  0x64,   0x80,   0xe0,  0xe4,  0xf4,   0x2f8, 0x510,
+		                          0x511, 0x2000, 0x2017, 0xcf8, 0xcfc, 0x8900, 0xffff };
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(ports) / sizeof(ports[0]); i++)
+		for (unsigned size = 1; size <= 4; size *= 2) {
+			assert_int_equal(platform_in(&vm, ports[i], size), UINT32_MAX >> (32 - 8 * size));
+			platform_out(&vm, ports[i], size, 0x01010101);
+		}
+	happened("");
+}
+
+static void serial_lines(void **state)
+{
+	char full[PLATFORM_LINE_SIZE + 8] = "";
+
+	(void)state;
+	print("hello\r\n\x1b[2J\ttab\nrest");
+	happened("demo| hello\ndemo| .[2J\ttab\n");
+	platform_flush(&vm);
+	happened("demo| rest\n");
+	platform_flush(&vm);
+	happened("");
+	memset(full, 'x', PLATFORM_LINE_SIZE);
+	print(full);
+	assert_int_equal(strlen(events), 6 + PLATFORM_LINE_SIZE + 1);
+	events[0] = '\0';
+	print("y\n");
+	happened("demo| y\n");
+}
+
+static void serial_interrupts(void **state)
+{
+	(void)state;
+	platform_out(&vm, 0x3fc, 1, 0x08);
+	platform_out(&vm, 0x3f9, 1, 0x01);
+	happened("");
+	platform_receive(&vm, 'a');
+	happened("+4 ");
+	assert_int_equal(platform_in(&vm, 0x3fd, 1), 0x61);
+	assert_int_equal(platform_in(&vm, 0x3f8, 1), 'a');
+	happened("-4 ");
+	platform_out(&vm, 0x3f9, 1, 0x02);
+	happened("+4 ");
+	/* The answer without a look at IIR gives a new edge. */
+	print("z");
+	happened("-4 +4 ");
+	assert_int_equal(platform_in(&vm, 0x3fa, 1), 0x02);
+	happened("-4 ");
+}
+
+static void wide_accesses_split(void **state)
+{
+	(void)state;
+	platform_out(&vm, 0x3fb, 4, 0x00000803); /* LCR, MCR */
+	assert_int_equal(platform_in(&vm, 0x3fb, 2), 0x0803);
+	platform_out(&vm, 0x70, 2, 0x1234);
+	assert_int_equal(platform_in(&vm, 0x70, 2), 0xff | 0x12 << 8 | 0);
+	platform_out(&vm, 0x70, 1, 9);
+	assert_int_equal(platform_in(&vm, 0x71, 2), 0xff24);
+	assert_int_equal(platform_in(&vm, 0x6f, 4), 0xff24ffff);
+	platform_out(&vm, 0xf3, 4, 0xffffffff);
+	happened("");
+}
+
+static void resets(void **state)
+{
+	(void)state;
+	platform_out(&vm, 0xcf8, 4, 0xffffffff);
+	platform_out(&vm, 0xcf9, 1, 0x02);
+	platform_out(&vm, 0x64, 1, 0xd1);
+	platform_out(&vm, 0x92, 1, 0x02);
+	assert_int_equal(platform_in(&vm, 0x92, 1), 0x02);
+	happened("");
+	platform_out(&vm, 0xcf9, 1, 0x06);
+	happened("end 3: reset by port 0xcf9");
+	platform_out(&vm, 0x64, 1, 0xfe);
+	happened("end 3: reset by the keyboard controller's port");
+	platform_out(&vm, 0x92, 1, 0x03);
+	happened("end 3: reset by port 0x92");
+}
+
+static void power_off(void **state)
+{
+	static const char words[] = "ShutShutdowShutdownShutdown";
+
+	(void)state;
+	platform_out(&vm, PM_CONTROL, 2, 0x2000);
+	happened("");
+	platform_out(&vm, PM_CONTROL, 2, 0x2000 | PM_SLEEP_OFF << 10);
+	happened("end 0: powered off (S5)");
+	for (const char *c = words; c < words + 18; c++)
+		platform_out(&vm, 0x8900, 1, (uint8_t)*c);
+	happened("");
+	platform_out(&vm, 0x8900, 1, 'n');
+	happened("end 0: shut down by port 0x8900");
+	for (const char *c = words + 19; *c; c++)
+		platform_out(&vm, 0x8900, 1, (uint8_t)*c);
+	happened("end 0: shut down by port 0x8900");
+}
+
+static void timer_ports(void **state)
+{
+	uint32_t first;
+
+	(void)state;
+	first = platform_in(&vm, PM_TIMER, 4);
+	while (platform_in(&vm, PM_TIMER, 4) == first)
+		;
+	assert_true(platform_in(&vm, PM_TIMER, 4) - first < 3579545 * 10u);
+}
+
+static void clock_deadline(void **state)
+{
+	uint64_t due;
+
+	(void)state;
+	assert_true(platform_deadline(&vm) == UINT64_MAX);
+	platform_out(&vm, 0x70, 1, 11);
+	platform_out(&vm, 0x71, 1, 0x12);
+	/* VCPU 0 may sleep on its CPU: it is told of the new deadline. */
+	assert_int_equal(kicks, 1);
+	assert_int_equal(inbox_take_signals(&vcpu.inbox), INBOX_RESCAN);
+	due = platform_deadline(&vm);
+	assert_true(due - vm.platform.rtc.origin == 2000000000);
+	platform_tick(&vm, due - 1);
+	happened("");
+	platform_tick(&vm, due);
+	happened("+8 ");
+	assert_true(platform_deadline(&vm) == UINT64_MAX);
+	platform_out(&vm, 0x70, 1, 12);
+	assert_int_equal(platform_in(&vm, 0x71, 1), 0xd0); /* the periodic flag is set, too */
+	happened("-8 ");
+}
+
+static void test_ports(void **state)
+{
+	static const uint8_t signature[] = { 'Q', 'E', 'M', 'U', 0, 0 };
+
+	(void)state;
+	platform_out(&vm, 0xe0, 4, 0x44332211);
+	assert_int_equal(platform_in(&vm, 0xe0, 4), 0x44332211);
+	assert_int_equal(platform_in(&vm, 0xe1, 2), 0x3322);
+	platform_out(&vm, 0xe3, 1, 0x99);
+	assert_int_equal(platform_in(&vm, 0xe3, 2), 0x99);
+	platform_out(&vm, 0xe4, 4, 0xffffffff);
+	assert_int_equal(platform_in(&vm, 0xe4, 4), 0);
+	platform_out(&vm, 0x510, 2, 0);
+	for (unsigned i = 0; i < sizeof(signature); i++)
+		assert_int_equal(platform_in(&vm, 0x511, 1), signature[i]);
+	platform_out(&vm, 0x510, 2, 5);
+	assert_int_equal(platform_in(&vm, 0x511, 1), 3);
+	for (unsigned i = 0; i < 100; i++)
+		assert_int_equal(platform_in(&vm, 0x511, 1), 0);
+	platform_out(&vm, 0x510, 2, 3);
+	for (unsigned i = 0; i < 9; i++)
+		assert_int_equal(platform_in(&vm, 0x511, 1), i == 3 ? 4 : 0);
+	platform_out(&vm, 0x510, 2, 77);
+	assert_int_equal(platform_in(&vm, 0x511, 1), 0);
+	happened("");
+	platform_out(&vm, 0xf4, 4, 0);
+	happened("end 0: exit port");
+	platform_out(&vm, 0xf4, 1, 41);
+	happened("end 41: exit port");
+	platform_out(&vm, 0xf4, 2, 0x100);
+	happened("end 255: exit port");
+}
+
+static void test_lines(void **state)
+{
+	char wanted[16];
+
+	(void)state;
+	for (unsigned line = 0; line < 24; line++)
+		for (unsigned size = 1; size <= 4; size *= 2) {
+			platform_out(&vm, (uint16_t)(0x2000 + line), size, 1);
+			platform_out(&vm, (uint16_t)(0x2000 + line), size, 1);
+			snprintf(wanted, sizeof(wanted), "+%u ", line);
+			happened(wanted);
+			assert_int_equal(platform_in(&vm, (uint16_t)(0x2000 + line), 1), 1);
+			platform_out(&vm, (uint16_t)(0x2000 + line), size, 0);
+			snprintf(wanted, sizeof(wanted), "-%u ", line);
+			happened(wanted);
+		}
+	/* Two drivers of one wire: it falls with the last. */
+	platform_out(&vm, 0x2004, 1, 1);
+	platform_out(&vm, 0x3fc, 1, 0x08);
+	platform_out(&vm, 0x3f9, 1, 0x02);
+	print("zz");
+	platform_out(&vm, 0x2004, 1, 0);
+	happened("+4 ");
+	platform_out(&vm, 0x3f9, 1, 0);
+	happened("-4 ");
+}
+
+static void scratch_memory(void **state)
+{
+	uint64_t value = 0x8877665544332211;
+
+	(void)state;
+	assert_true(platform_mmio(&vm, 0xff000004, 8, true, &value));
+	value = UINT64_MAX;
+	assert_true(platform_mmio(&vm, 0xff000006, 2, false, &value));
+	assert_int_equal(value, 0x4433);
+	assert_true(platform_mmio(&vm, 0xff00ffff, 1, true, &value));
+	assert_int_equal(scratch[65535], 0x33);
+	assert_false(platform_mmio(&vm, 0xff00ffff, 2, true, &value));
+	assert_false(platform_mmio(&vm, 0xff010000, 1, true, &value));
+	assert_false(platform_mmio(&vm, 0xfeffffff, 4, true, &value));
+	assert_false(platform_mmio(&vm, 0, 1, true, &value));
+	assert_false(platform_mmio(&vm, UINT64_MAX, 8, true, &value));
+	prepare(NULL);
+	assert_false(platform_mmio(&vm, 0xff000000, 1, true, &value));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(nobody_answers, plain),
+		cmocka_unit_test_setup(serial_lines, plain),
+		cmocka_unit_test_setup(serial_interrupts, plain),
+		cmocka_unit_test_setup(wide_accesses_split, plain),
+		cmocka_unit_test_setup(resets, plain),
+		cmocka_unit_test_setup(power_off, plain),
+		cmocka_unit_test_setup(timer_ports, plain),
+		cmocka_unit_test_setup(clock_deadline, plain),
+		cmocka_unit_test_setup(test_ports, with_testdev),
+		cmocka_unit_test_setup(test_lines, with_testdev),
+		cmocka_unit_test_setup(scratch_memory, with_testdev),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
