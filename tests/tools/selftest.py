@@ -81,21 +81,16 @@ class Transcripts(unittest.TestCase):
     NATIVE = ["PASS net: one", "FAIL net: two", "SUMMARY net 1 passed, 1 failed, 0 skipped"]
     VIRTUAL = ["PASS net: one", "PASS net: two", "SUMMARY net 2 passed, 0 failed, 0 skipped"]
 
-    def test_difference_is_a_fault_unless_allowed(self):
-        with mock.patch.object(check, "allowed_differences", return_value=set()):
-            self.assertEqual(check.native_faults("net", self.VIRTUAL, self.VIRTUAL), [])
-            self.assertEqual(len(check.native_faults("net", self.VIRTUAL, self.NATIVE)), 2)
-            self.assertTrue(check.native_faults("net", self.VIRTUAL, self.NATIVE[:2]))
-        allowed = {"-FAIL net: two", "+PASS net: two"}
-        with mock.patch.object(check, "allowed_differences", return_value=allowed):
-            self.assertEqual(check.native_faults("net", self.VIRTUAL, self.NATIVE), [])
+    def test_difference_is_a_fault(self):
+        self.assertEqual(check.native_faults("net", self.VIRTUAL, self.VIRTUAL), [])
+        self.assertEqual(len(check.native_faults("net", self.VIRTUAL, self.NATIVE)), 2)
+        self.assertTrue(check.native_faults("net", self.VIRTUAL, self.NATIVE[:2]))
 
     def test_only_a_skip_for_the_emulators_fault_is_forgiven(self):
-        with mock.patch.object(check, "allowed_differences", return_value=set()):
-            for verdict, faults in (("SKIP net: two [Bochs has none]", 0), ("SKIP net: two [not here]", 2),
-                                    ("SKIP net: 2 [Bochs has none]", 2)):
-                native = [self.NATIVE[0], verdict, self.NATIVE[2]]
-                self.assertEqual(len(check.native_faults("net", self.VIRTUAL, native)), faults)
+        for verdict, faults in (("SKIP net: two [Bochs has none]", 0), ("SKIP net: two [not here]", 2),
+                                ("SKIP net: 2 [Bochs has none]", 2)):
+            native = [self.NATIVE[0], verdict, self.NATIVE[2]]
+            self.assertEqual(len(check.native_faults("net", self.VIRTUAL, native)), faults)
 
 
 class Counting(unittest.TestCase):

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""`make run`: starts one guest under Bellhop and shows what it prints and how it ended.
+
+The settings are environment variables, which is how make hands over what stands on its command line:
+GUEST VM ARGS MODULE HV CPUS MODEL MEGS TIMEOUT EMU; `make help` explains them.
+
+Status: 0 the VM ended itself with 0; 1 to 125 the value that it ended with; 124 no end within TIMEOUT;
+126 Bellhop parked it; 127 it could not be started. (make itself turns each of those but 0 into its own 2.)
+"""
+import os
+import pathlib
+import re
+import sys
+
+from tests.emu import console, folder, iso, machine
+
+TIMED_OUT, PARKED, NOT_STARTED = 124, 126, 127
+
+
+def note(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def setting(name, default):
+    return os.environ.get(name) or default
+
+
+class Settings:
+    """The environment, with the defaults of the demonstration."""
+
+    def __init__(self):
+        self.guest = setting("GUEST", "pvdemo")
+        self.path = iso.guest_file(self.guest)
+        self.name = re.sub(r"[^A-Za-z0-9_-]", "_", pathlib.Path(self.guest).stem)[:15]
+        self.vm = setting("VM", "vcpus=4" if self.guest == "pvdemo" else "")
+        self.args = setting("ARGS", "")
+        self.module = setting("MODULE", "")
+        self.emu = setting("EMU", "bochs")
+        self.timeout = float(setting("TIMEOUT", "300"))
+        self.hv = setting("HV", "")
+        self.machine = machine.Machine(emu=self.emu, model=setting("MODEL", "corei7_skylake_x"),
+                                       cpus=int(setting("CPUS", "4")), megs=int(setting("MEGS", "512")))
+
+    def problem(self):
+        """Why this cannot be run. None: it can."""
+        if self.emu not in ("bochs", "qemu"):
+            return f"EMU={self.emu}: it is bochs or qemu"
+        if not self.path:
+            return f"GUEST={self.guest}: neither a guest of ours nor a file"
+        if self.module and not pathlib.Path(self.module).is_file():
+            return f"MODULE={self.module}: no such file"
+        if why := self.machine.why_not():
+            return f"EMU={self.emu}: {why}"
+        return None
+
+    def image(self):
+        """Bellhop with the guest and its module. The VM's own name may be set with VM="name=…"."""
+        named = re.search(r"(?:^|\s)name=(\S+)", self.vm)
+        self.name = named[1] if named else self.name
+        line = f"vm {self.vm}" if named else f"vm name={self.name} {self.vm}"
+        modules = [(self.path, f"{line} -- {self.args}" if self.args else line)]
+        if self.module:
+            modules.append((pathlib.Path(self.module).resolve(), f"module vm={self.name}"))
+        return iso.Image().bellhop(f"end={self.emu} {self.hv}".strip(), modules)
+
+
+class Progress:
+    """Says on standard error that the run is still going while nothing else is said."""
+
+    def __init__(self, every=10):
+        self.every = every
+        self.next = every
+
+    def __call__(self, seconds):
+        if seconds >= self.next:
+            note(f"  ... {int(seconds)} s")
+            self.next += self.every
+
+
+def write_tables(lines):
+    """The guest's tables as build/run/NAME.csv."""
+    for name, rows in console.tables(lines).items():
+        if re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            path = folder.RUN / f"{name}.csv"
+            path.write_text("\n".join(rows) + "\n")
+            note(f"  CSV     {path.relative_to(iso.ROOT)}: {len(rows) - 1} rows")
+
+
+def status_of(seen, name, outcome):
+    """The exit status, and the sentence that explains it."""
+    end = seen.ends.get(name)
+    if outcome.timed_out:
+        return TIMED_OUT, f"no end after {outcome.seconds:.0f} s"
+    if end is None:
+        return NOT_STARTED, f"{name} did not run: {outcome.fault or (seen.said or ['nothing was said'])[-1]}"
+    if value := re.match(r"ended: exit (\d+)", end):
+        return min(int(value[1]), 125), f"{name}: {end}"
+    return PARKED, f"{name}: {end}"
+
+
+def main():
+    settings = Settings()
+    if problem := settings.problem():
+        note(problem)
+        return NOT_STARTED
+    image = settings.image()
+
+    def on_guest(vm, text):
+        if not console.tables([text]):
+            print(text if vm == settings.name else f"{vm}| {text}", flush=True)
+
+    with folder.claim(settings.name) as where:
+        note(f"  ISO     {(where / 'run.iso').relative_to(iso.ROOT)}")
+        image.write(where / "run.iso")
+        note(f"  RUN     {settings.name} on {settings.machine}")
+        seen = console.Console(on_guest, note)
+        outcome = machine.run(settings.machine, where / "run.iso", where, settings.timeout, seen.feed,
+                              on_wait=Progress())
+        if outcome.fault:
+            note(f"{outcome.fault} (see {where.relative_to(iso.ROOT)})")
+
+    write_tables(seen.guests.get(settings.name, []))
+    status, sentence = status_of(seen, settings.name, outcome)
+    print(f"{sentence} ({outcome.seconds:.1f} s, status {status})", flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: MIT
+# Runs an ISO on an emulated machine and hands its serial lines over as they come.
+import dataclasses
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import time
+
+BOCHS_SHARE = pathlib.Path(os.environ.get("BXSHARE", "/usr/share/bochs"))
+
+# sync=none and a low ips do not slow anything down: ips is how many instructions an emulated second has, so
+# that the delays of BIOS and GRUB pass soon. The display is a VNC port that nobody needs to connect to: with
+# the others every HLT of a guest sleeps on the host.
+BOCHSRC = """\
+config_interface: textconfig
+display_library: rfb, options="timeout=0"
+cpu: model={model}, count={cpus}, ips=4000000, reset_on_triple_fault=0
+clock: sync=none, time0=1700000000
+memory: guest={megs}, host={megs}
+romimage: file={bios}
+vgaromimage: file={vga}
+ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
+ata0-master: type=cdrom, path="{iso}", status=inserted
+boot: cdrom
+com1: enabled=1, mode=file, dev="{serial}"
+log: "{log}"
+panic: action=fatal
+error: action=report
+info: action=ignore
+debug: action=ignore
+"""
+
+
+@dataclasses.dataclass
+class Machine:
+    """What is emulated. `cpu` is QEMU's -cpu value where there is no VT-x to ask for (TCG)."""
+
+    emu: str = "bochs"
+    cpus: int = 4
+    model: str = "corei7_skylake_x"
+    megs: int = 512
+    cpu: str = ""
+
+    def __str__(self):
+        if self.emu == "bochs":
+            return f"Bochs, {self.model}, {self.cpus} CPUs, {self.megs} MiB"
+        return f"QEMU, {self.cpu or 'KVM with VT-x'}, {self.cpus} CPUs, {self.megs} MiB"
+
+    def why_not(self):
+        """Why this machine cannot be emulated here, in a few words. None: it can."""
+        if self.emu == "bochs":
+            return self._why_not_bochs()
+        if not shutil.which("qemu-system-x86_64"):
+            return "qemu-system-x86_64 is not installed"
+        return None if self.cpu else why_not_kvm()
+
+    def _why_not_bochs(self):
+        if not shutil.which("bochs"):
+            return "bochs is not installed"
+        listed = subprocess.run(["bochs", "-help", "cpu"], capture_output=True, text=True, check=False,
+                                stdin=subprocess.DEVNULL)
+        if not re.search(rf"^\s*{re.escape(self.model)}\b", listed.stdout + listed.stderr, re.M):
+            return f"this Bochs has no CPU model {self.model}"
+        return None
+
+
+def why_not_kvm():
+    """Why QEMU cannot give a guest VT-x here. None: it can."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "there is no usable /dev/kvm, and without KVM QEMU emulates no VT-x"
+    if not re.search(r"^flags\s*:.*\bvmx\b", pathlib.Path("/proc/cpuinfo").read_text(), re.M):
+        return "this machine's CPU offers no VT-x (no vmx in /proc/cpuinfo)"
+    nested = pathlib.Path("/sys/module/kvm_intel/parameters/nested")
+    if not nested.exists() or nested.read_text().strip() not in ("1", "Y"):
+        return "KVM does not offer nested VT-x (kvm_intel.nested is off)"
+    return None
+
+
+def bios_files():
+    """Bochs's BIOS and VGA BIOS, whose names differ between its versions."""
+    vga = BOCHS_SHARE / "VGABIOS-lgpl-latest"
+    return BOCHS_SHARE / "BIOS-bochs-latest", vga if vga.exists() else vga.with_suffix(".bin")
+
+
+def bochs_command(machine, iso, folder, debugger_script):
+    """Debian's Bochs has the debugger built in and starts stopped; the script says what it does then."""
+    bios, vga = bios_files()
+    rc = folder / "bochsrc"
+    rc.write_text(BOCHSRC.format(model=machine.model, cpus=machine.cpus, megs=machine.megs, iso=iso,
+                                 bios=bios, vga=vga, serial=folder / "serial", log=folder / "bochs.log"))
+    script = folder / "debugger"
+    script.write_text(debugger_script)
+    return ["bochs", "-q", "-f", str(rc), "-rc", str(script)]
+
+
+def qemu_command(machine, iso, folder):
+    """KVM where `cpu` is empty, TCG with that CPU otherwise."""
+    accel = ["-accel", "tcg", "-cpu", machine.cpu] if machine.cpu else ["-accel", "kvm", "-cpu", "host,+vmx"]
+    return ["qemu-system-x86_64", *accel, "-smp", str(machine.cpus), "-m", str(machine.megs),
+            "-cdrom", str(iso), "-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none",
+            "-serial", f"file:{folder / 'serial'}", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x4"]
+
+
+class Tail:
+    """The lines of a growing file."""
+
+    def __init__(self, path):
+        self.path = path
+        self.offset = 0
+        self.rest = b""
+
+    def lines(self, at_end=False):
+        if self.path.exists():
+            with open(self.path, "rb") as file:
+                file.seek(self.offset)
+                data = file.read()
+            self.offset += len(data)
+            self.rest += data
+        *whole, self.rest = self.rest.split(b"\n")
+        if at_end and self.rest:
+            whole.append(self.rest)
+            self.rest = b""
+        return [line.decode("utf-8", "replace").rstrip("\r") for line in whole]
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How a run of the machine ended; `fault` is the emulator's own last word where it did not end well."""
+
+    seconds: float
+    timed_out: bool
+    fault: str = ""
+
+
+def run(machine, iso, folder, timeout, on_line, on_wait=None, enough=None):
+    """Runs until the machine ends itself, `timeout` seconds passed or `enough()` says so.
+
+    `on_wait(seconds)` is called all the time.
+    """
+    serial = folder / "serial"
+    for name in ("serial", "bochs.log", "emulator.out"):
+        (folder / name).unlink(missing_ok=True)
+    if machine.emu == "bochs":
+        command = bochs_command(machine, iso, folder, "c\n")
+    else:
+        command = qemu_command(machine, iso, folder)
+
+    tail = Tail(serial)
+    start = time.monotonic()
+    timed_out = stopped = False
+    with open(folder / "emulator.out", "wb") as out:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            while process.poll() is None:
+                for line in tail.lines():
+                    on_line(line)
+                passed = time.monotonic() - start
+                if on_wait:
+                    on_wait(passed)
+                timed_out = passed > timeout
+                stopped = bool(enough and enough())
+                if timed_out or stopped:
+                    break
+                time.sleep(0.05)
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+    for line in tail.lines(at_end=True):
+        on_line(line)
+    fault = "" if timed_out or stopped else fault_of(machine, process, folder)
+    return Outcome(time.monotonic() - start, timed_out, fault)
+
+
+def fault_of(machine, process, folder):
+    """Why the emulator stopped, unless the machine asked for it."""
+    if machine.emu == "bochs":
+        log = folder / "bochs.log"
+        text = log.read_text(errors="replace") if log.exists() else ""
+        panics = re.findall(r">>PANIC<< (.*)", text) + re.findall(r"^\d+p\[.*?\] (.*)", text, re.M)
+        if any("Shutdown port" in panic or "shutdown requested" in panic for panic in panics):
+            return ""
+        said = panics[-1] if panics else (folder / "emulator.out").read_text(errors="replace").strip()[-300:]
+        return f"Bochs stopped: {said}"
+    # isa-debug-exit ends QEMU with an odd status; 0 is a reset or power-off (-no-reboot).
+    if process.returncode % 2 == 1 and process.returncode > 0:
+        output = (folder / "emulator.out").read_text(errors="replace").strip()
+        return f"QEMU: {output[-300:]}" if output else ""
+    return f"QEMU ended with status {process.returncode}"

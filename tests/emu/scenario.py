@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""Reads tests/emu/scenarios.ini. A section is a scenario, or one for each CPU model that it lists.
+
+guests       names of guests, one VM each; the VM has the guest's name, or its own as in VM:GUEST
+vm, args     words of each VM's module line and its arguments; `vm.NAME`, `args.NAME` for one VM only
+lines        instead of guests: module lines as they are, `FILE: line` each (FILE: a guest's name)
+options      words of Bellhop's own line
+cpus, model, megs, timeout          the machine; `emu = qemu-tcg` is QEMU without VT-x, model its -cpu
+refusal      the one line with which Bellhop must stop, "level: text", a final * as for end
+halts        yes: after that line it cannot end the run, and the runner does
+end.NAME     how that VM must end, as Bellhop says it, with or without the bracket behind it; a final * stands
+             for any rest (ended: exit 0)
+summary      the VMs that must print a SUMMARY line (all of them)
+native       yes: also run the guest on the bare machine, and compare what it prints
+table, rows, zero                   a table that the guest prints, its rows, and columns that are 0 in each
+"""
+import configparser
+import dataclasses
+import pathlib
+
+from tests.emu import iso, machine
+
+MANIFEST = iso.ROOT / "tests/emu/scenarios.ini"
+KEYS = {"guests", "vm", "args", "lines", "options", "cpus", "model", "megs", "timeout", "emu",
+        "refusal", "halts", "end", "summary", "native", "table", "rows", "zero"}
+
+
+def words(text):
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def lines(text):
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+@dataclasses.dataclass
+class Scenario:
+    """One run of the machine (two with `native`) and what is expected of it."""
+
+    name: str
+    keys: dict
+    machine: machine.Machine
+
+    def __post_init__(self):
+        named = [word.split(":") for word in words(self.keys.get("guests", ""))]
+        self.stub = {names[0]: names[-1] for names in named}  # VM: its guest
+        self.guests = list(self.stub)
+        self.timeout = float(self.keys.get("timeout", "60"))
+        self.refusal = self.keys.get("refusal")
+        self.halts = self.keys.get("halts") == "yes"
+        self.native = self.keys.get("native") == "yes"
+        self.summary = words(self.keys["summary"]) if "summary" in self.keys else self.guests
+        for key in self.keys:
+            if key.split(".")[0] not in KEYS:
+                raise ValueError(f"scenarios.ini: [{self.name}]: unknown key {key}")
+
+    def of(self, key, guest, default=""):
+        """The value for one VM, or the one for all."""
+        return self.keys.get(f"{key}.{guest}", self.keys.get(key, default))
+
+    def end(self, guest):
+        return self.of("end", guest, "ended: exit 0")
+
+    def modules(self):
+        """Pairs of a file and its module line."""
+        result = []
+        for line in lines(self.keys.get("lines", "")):
+            name, text = line.split(":", 1)
+            result.append((needed(name), text.strip()))
+        for guest in self.guests:
+            text = f"vm name={guest} {self.of('vm', guest)}".strip()
+            if args := self.of("args", guest):
+                text += f" -- {args}"
+            result.append((needed(self.stub[guest]), text))
+        return result
+
+    def image(self):
+        end = "qemu" if self.machine.emu == "qemu" else "bochs"
+        return iso.Image().bellhop(f"end={end} {self.keys.get('options', '')}".strip(), self.modules())
+
+    def native_image(self):
+        guest = self.guests[0]
+        return iso.Image().native(needed(self.stub[guest]), self.of("args", guest))
+
+
+def needed(name):
+    path = iso.guest_file(name) or iso.guest_file(iso.ROOT / name)
+    if not path:
+        raise FileNotFoundError(f"{name}: neither a guest that was built nor a file")
+    return pathlib.Path(path)
+
+
+def machine_of(keys, model):
+    common = {"cpus": int(keys.get("cpus", "2")), "megs": int(keys.get("megs", "256"))}
+    if keys.get("emu") == "qemu-tcg":
+        return machine.Machine(emu="qemu", cpu=model or "qemu64", **common)
+    return machine.Machine(model=model or "corei7_skylake_x", **common)
+
+
+def load():
+    """All scenarios of the manifest, in its order."""
+    parser = configparser.ConfigParser(interpolation=None, comment_prefixes=("#",), delimiters=("=",))
+    parser.optionxform = str
+    parser.read_string(MANIFEST.read_text())
+    result = []
+    for section in parser.sections():
+        keys = dict(parser[section])
+        models = words(keys.get("model", "")) or [""]
+        for model in models:
+            name = section if len(models) == 1 else f"{section}@{model}"
+            result.append(Scenario(name, keys, machine_of(keys, model)))
+    return result
