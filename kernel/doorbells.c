@@ -45,17 +45,17 @@ static void wait_for_rings(void)
 	}
 }
 
-int64_t doorbells_ring(struct vm *vm, uint64_t port)
+int64_t doorbells_ring(struct vm *vm, const uint64_t arg[4])
 {
 	struct cpu *cpu = cpu_self();
-	unsigned far = 0;
+	unsigned far = vm->index;
 	uint32_t to = 0;
 	int64_t result;
 
 	ring_begin(cpu);
-	result = db_resolve(&vm->doorbells, port, &far, &to);
+	result = db_resolve(&vm->doorbells, arg[0], &far, &to);
 	if (result >= 0) {
-		struct vm *target = result ? vms[far] : vm;
+		struct vm *target = vms[far];
 		struct db_effect effect = db_ring(&target->doorbells, to);
 
 		intr_doorbell(target, &effect);
@@ -65,75 +65,80 @@ int64_t doorbells_ring(struct vm *vm, uint64_t port)
 	return result;
 }
 
-int64_t doorbells_kick(struct vm *vm, uint64_t port)
+int64_t doorbells_kick(struct vm *vm, const uint64_t arg[4])
 {
 	struct cpu *cpu = cpu_self();
 	struct db_effect effect;
 
 	ring_begin(cpu);
-	effect = db_kick(&vm->doorbells, port);
+	effect = db_kick(&vm->doorbells, arg[0]);
 	intr_doorbell(vm, &effect);
 	ring_end(cpu);
 	return effect.result;
 }
 
-int64_t doorbells_open(struct vm *vm, uint64_t kind, uint64_t vcpu, uint64_t group)
+int64_t doorbells_open(struct vm *vm, const uint64_t arg[4])
 {
 	int64_t result;
 
 	spinlock_lock(&db_lock);
-	result = db_open(&vm->doorbells, kind, vcpu, group);
+	result = db_open(&vm->doorbells, arg[0], arg[1], arg[2]);
 	spinlock_unlock(&db_lock);
 	return result;
 }
 
-int64_t doorbells_close(struct vm *vm, uint64_t port)
+int64_t doorbells_close(struct vm *vm, const uint64_t arg[4])
 {
 	int64_t result;
 
 	spinlock_lock(&db_lock);
-	result = db_close(&vm->doorbells, port);
+	result = db_close(&vm->doorbells, arg[0]);
 	if (result >= 0) {
-		uint32_t peer = atomic_load(&vm->doorbells.port[port].peer);
+		uint32_t peer = atomic_load(&vm->doorbells.port[arg[0]].peer);
 
 		/* The other end loses its connection before the slot can be somebody else's. */
 		if (peer & DB_CONNECTED)
 			atomic_store(&vms[peer >> 16 & 0xff]->doorbells.port[peer & 0xffff].peer, 0);
 		wait_for_rings();
-		db_release(&vm->doorbells, (uint32_t)port);
+		db_release(&vm->doorbells, (uint32_t)arg[0]);
 	}
 	spinlock_unlock(&db_lock);
 	return result;
 }
 
-int64_t doorbells_rebind(struct vm *vm, uint64_t port, uint64_t vcpu)
+int64_t doorbells_rebind(struct vm *vm, const uint64_t arg[4])
 {
 	struct db_effect effect = { .what = DB_NOTHING };
 	unsigned old = 0;
 	int64_t result;
 
 	spinlock_lock(&db_lock);
-	result = db_rebind(&vm->doorbells, port, vcpu, &old);
+	result = db_rebind(&vm->doorbells, arg[0], arg[1], &old);
 	if (result >= 0) {
 		wait_for_rings();
-		effect = db_move(&vm->doorbells, (uint32_t)port, old);
+		effect = db_move(&vm->doorbells, (uint32_t)arg[0], old);
 	}
 	spinlock_unlock(&db_lock);
 	intr_doorbell(vm, &effect);
 	return result;
 }
 
-int64_t doorbells_route(struct vm *vm, uint64_t route)
+int64_t doorbells_port_stat(struct vm *vm, const uint64_t arg[4])
+{
+	return db_stat(&vm->doorbells, arg[0], arg[1]);
+}
+
+int64_t doorbells_route(struct vm *vm, const uint64_t arg[4])
 {
 	struct db_vm *db = &vm->doorbells;
 	int64_t result;
 
-	if (route == BH_ROUTE_ASK)
+	if (arg[0] == BH_ROUTE_ASK)
 		return (int64_t)atomic_load(&db->route)->number;
-	if (route >= BH_ROUTES)
+	if (arg[0] >= BH_ROUTES)
 		return BH_EINVAL;
 	spinlock_lock(&db_lock);
-	result = (int64_t)db_set_route(db, (enum bh_route)route);
+	result = (int64_t)db_set_route(db, (enum bh_route)arg[0]);
 	wait_for_rings();
 	db_settle(db);
 	spinlock_unlock(&db_lock);
@@ -153,22 +158,22 @@ static struct vm *peer_of(struct vm *vm, uint64_t peer)
 	return peer < vm->config->peer_count ? vms[vm->peer[peer]] : NULL;
 }
 
-int64_t doorbells_offer(struct vm *vm, uint64_t port, uint64_t peer)
+int64_t doorbells_offer(struct vm *vm, const uint64_t arg[4])
 {
-	struct vm *far = peer_of(vm, peer);
+	struct vm *far = peer_of(vm, arg[1]);
 	int64_t result;
 
 	if (!far)
 		return BH_EPERM;
 	spinlock_lock(&db_lock);
-	result = db_offer(&vm->doorbells, port, far->index);
+	result = db_offer(&vm->doorbells, arg[0], far->index);
 	spinlock_unlock(&db_lock);
 	return result;
 }
 
-int64_t doorbells_connect(struct vm *vm, uint64_t port, uint64_t peer, uint64_t far_port)
+int64_t doorbells_connect(struct vm *vm, const uint64_t arg[4])
 {
-	struct vm *far = peer_of(vm, peer);
+	struct vm *far = peer_of(vm, arg[1]);
 	int64_t result = BH_ECLOSED;
 
 	if (!far)
@@ -176,48 +181,49 @@ int64_t doorbells_connect(struct vm *vm, uint64_t port, uint64_t peer, uint64_t 
 	spinlock_lock(&db_lock);
 	/* Under the lock, and doorbells_gone() takes it after `ending` is set: no connection outlives its VM. */
 	if (!atomic_load(&far->ending))
-		result = db_connect(&vm->doorbells, vm->index, port, &far->doorbells, far->index, far_port);
+		result = db_connect(&vm->doorbells, vm->index, arg[0], &far->doorbells, far->index, arg[2]);
 	spinlock_unlock(&db_lock);
 	return result;
 }
 
-int64_t doorbells_vcpu_pages(struct vm *vm, uint64_t vcpu, uint64_t pending, uint64_t control)
+/* A page of the guest's own RAM that it names in a hypercall; NULL: it is none. */
+static void *guest_page(struct vm *vm, uint64_t gpa)
 {
-	void *bits = vm_ram(vm, pending, PAGE_SIZE), *page = vm_ram(vm, control, PAGE_SIZE);
+	return gpa % PAGE_SIZE ? NULL : vm_ram(vm, gpa, PAGE_SIZE);
+}
+
+int64_t doorbells_vcpu_pages(struct vm *vm, const uint64_t arg[4])
+{
 	int64_t result;
 
-	if (!bits || !page || pending % PAGE_SIZE || control % PAGE_SIZE || pending == control)
+	if (arg[1] == arg[2])
 		return BH_EINVAL;
 	spinlock_lock(&db_lock);
-	result = db_set_pages(&vm->doorbells, vcpu, bits, page);
+	result = db_set_pages(&vm->doorbells, arg[0], guest_page(vm, arg[1]), guest_page(vm, arg[2]));
 	spinlock_unlock(&db_lock);
 	return result;
 }
 
-int64_t doorbells_mask_page(struct vm *vm, uint64_t mask)
+int64_t doorbells_mask_page(struct vm *vm, const uint64_t arg[4])
 {
-	void *bits = vm_ram(vm, mask, PAGE_SIZE);
+	void *mask = guest_page(vm, arg[0]);
 
-	if (!bits || mask % PAGE_SIZE)
+	if (!mask)
 		return BH_EINVAL;
-	spinlock_lock(&db_lock);
-	db_set_mask(&vm->doorbells, bits);
-	spinlock_unlock(&db_lock);
+	db_set_mask(&vm->doorbells, mask);
 	return 0;
 }
 
-int64_t doorbells_vector(struct vm *vm, uint64_t vcpu, uint64_t group, uint64_t vector)
+int64_t doorbells_group_vector(struct vm *vm, const uint64_t arg[4])
 {
-	struct db_effect effect = { .what = DB_NOTHING };
-	int64_t result;
+	int64_t result = db_set_vector(&vm->doorbells, arg[0], arg[1], arg[2]);
 
-	spinlock_lock(&db_lock);
-	result = db_set_vector(&vm->doorbells, vcpu, group, vector);
 	/* What gathered while there was no vector is announced now. */
-	if (result >= 0)
-		effect = db_raise(&vm->doorbells, (unsigned)vcpu, (unsigned)group);
-	spinlock_unlock(&db_lock);
-	intr_doorbell(vm, &effect);
+	if (result >= 0) {
+		struct db_effect effect = db_raise(&vm->doorbells, (unsigned)arg[0], (unsigned)arg[1]);
+
+		intr_doorbell(vm, &effect);
+	}
 	return result;
 }
 

@@ -7,18 +7,13 @@
 
 struct vm;
 
-/* Each does one hypercall of the same name for `vm` and returns its result. Any CPU, holding no lock. */
-int64_t doorbells_ring(struct vm *vm, uint64_t port);
-int64_t doorbells_kick(struct vm *vm, uint64_t port);
-int64_t doorbells_open(struct vm *vm, uint64_t kind, uint64_t vcpu, uint64_t group);
-int64_t doorbells_close(struct vm *vm, uint64_t port);
-int64_t doorbells_rebind(struct vm *vm, uint64_t port, uint64_t vcpu);
-int64_t doorbells_route(struct vm *vm, uint64_t route);
-int64_t doorbells_offer(struct vm *vm, uint64_t port, uint64_t peer);
-int64_t doorbells_connect(struct vm *vm, uint64_t port, uint64_t peer, uint64_t far_port);
-int64_t doorbells_vcpu_pages(struct vm *vm, uint64_t vcpu, uint64_t pending, uint64_t control);
-int64_t doorbells_mask_page(struct vm *vm, uint64_t mask);
-int64_t doorbells_vector(struct vm *vm, uint64_t vcpu, uint64_t group, uint64_t vector);
+/* A hypercall for `vm` with its four arguments; returns its result. Any CPU, holding no lock. */
+typedef int64_t hypercall(struct vm *vm, const uint64_t arg[4]);
+
+/* The calls of the same names in kernel/vic/abi.h, which says what the arguments are. */
+hypercall doorbells_mask_page, doorbells_vcpu_pages, doorbells_group_vector;
+hypercall doorbells_open, doorbells_close, doorbells_rebind, doorbells_ring, doorbells_kick;
+hypercall doorbells_port_stat, doorbells_route, doorbells_offer, doorbells_connect;
 
 /* The VM has ended: its peers' rings fail from now on. Any CPU, holding no lock. */
 void doorbells_gone(struct vm *vm);

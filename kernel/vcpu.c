@@ -170,9 +170,11 @@ static bool is_awake(struct vcpu *v)
 /* Enters the guest and deals with the exit. The host's and the guest's ticks are told apart here. */
 static void enter(struct vcpu *v, uint64_t deadline)
 {
+	uint64_t soonest = v->exit_stamp + tsc_hz / VCPU_ENTRY_HZ;
 	struct vm_exit e;
 	uint64_t ticks;
 
+	deadline = deadline < soonest ? soonest : deadline;
 	ticks = atomic_load_explicit(&v->hv_ticks, memory_order_relaxed) + (tsc_now() - v->exit_stamp);
 	atomic_store_explicit(&v->hv_ticks, ticks, memory_order_relaxed);
 	virt->vcpu_run(&v->virt, deadline, &e);

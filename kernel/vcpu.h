@@ -14,6 +14,12 @@
  */
 #define VCPU_SLICE_HZ 100
 
+/*
+ * The shortest that a VCPU is entered for. A guest may program timers that are due again at once: it is late by this
+ * much, 10 us, and gets somewhere in between.
+ */
+#define VCPU_ENTRY_HZ 100000
+
 /* Gives a VCPU to the physical CPU v->cpu. Boot CPU, before any CPU runs VCPUs. */
 void vcpu_assign(struct vcpu *v);
 

@@ -23,8 +23,6 @@
 /* Four bits in the register, so it may coincide with an APIC ID: in a PC with an xAPIC bus that is no conflict. */
 #define IOAPIC_ID 0
 
-#define LOG_LINES_A_SECOND 20
-
 struct vm *vms[CONFIG_MAX_VMS];
 unsigned vm_count;
 
@@ -70,22 +68,6 @@ void vm_stopped(struct vm *vm)
 		return;
 	log_line(LOG_HV, "end of run");
 	machine_end();
-}
-
-void vm_log(struct vm *vm, const char *fmt, ...)
-{
-	uint64_t window = tsc_now() / tsc_hz;
-	char text[160];
-	va_list args;
-
-	if (atomic_exchange_explicit(&vm->log_window, window, memory_order_relaxed) != window)
-		atomic_store_explicit(&vm->log_lines, 0, memory_order_relaxed);
-	if (atomic_fetch_add_explicit(&vm->log_lines, 1, memory_order_relaxed) >= LOG_LINES_A_SECOND)
-		return;
-	va_start(args, fmt);
-	format_list(text, sizeof(text), fmt, args);
-	va_end(args);
-	log_line(LOG_GUEST, "vm %s: %s", vm->name, text);
 }
 
 static void *need(const struct config_vm *from, uint64_t size, uint64_t align, const char *what)

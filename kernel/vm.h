@@ -92,8 +92,6 @@ struct vm {
 	_Atomic unsigned running; /* VCPUs that have not stopped; the last one reports the end */
 	uint8_t exit_status;
 	char end_reason[64];        /* written by the one who changed `ending` */
-	_Atomic uint32_t log_lines; /* guest lines logged in the current second */
-	_Atomic uint64_t log_window;
 };
 
 enum vm_end { VM_ENDED = 1, VM_PARKED };
@@ -113,9 +111,6 @@ void vm_end(struct vm *vm, enum vm_end how, uint8_t status, const char *reason);
 
 /* One VCPU of it has stopped, on its own CPU. The last one reports, and the last VM ends the run. */
 void vm_stopped(struct vm *vm);
-
-/* One log line of a guest, dropped past the VM's budget of lines a second: a guest cannot flood the log. */
-void vm_log(struct vm *vm, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Boot CPU: makes a VM from its configuration: memory, VCPUs, devices, the loaded image. Refuses what cannot be. */
 struct vm *vm_create(const struct config *config, const struct config_vm *from);
