@@ -7,24 +7,17 @@
 #include "kernel/string.h"
 
 struct word {
-	const char *at;
+	const char *at; /* NULL: there is none */
 	size_t length;
 };
 
-/* The value of one `name=value` word, and what it goes into. */
-struct option {
-	struct config *config;
-	struct config_vm *vm;
-	struct config_module *module;
-	struct word value;
-	unsigned choice; /* index of the value in the key's choices */
-};
-
+/* What `key=value` must be, and where in the line's struct it goes. */
 struct key {
 	const char *name;
-	const char *rule;           /* what a value must be; NULL: the key takes none */
-	const char *const *choices; /* the words that are allowed, NULL-terminated */
-	bool (*parse)(struct option *o);
+	const char *rule; /* as messages say it; NULL: the key takes no value and sets a bool */
+	size_t field;     /* 0 for those that fill several: they get the whole struct */
+	bool (*parse)(struct word value, void *field); /* NULL: the rule is a list of words */
+	uint8_t value[5];                              /* what these words stand for */
 };
 
 struct line {
@@ -32,27 +25,14 @@ struct line {
 	const char *name; /* of the VM, as far as it is known; or "" */
 	const struct key *keys;
 	unsigned key_count;
-	uint32_t seen; /* bit mask of keys */
+	void *target; /* the struct that the keys' fields are of */
 	char *error;
+	uint32_t seen; /* bit mask of keys */
 };
 
 static bool word_is(struct word w, const char *text)
 {
 	return w.length == strlen(text) && strncmp(w.at, text, w.length) == 0;
-}
-
-/* A word as text for a message: cut to fit, without control characters. */
-struct shown {
-	char text[32];
-};
-
-static struct shown show(struct word w)
-{
-	struct shown s = { 0 };
-
-	for (size_t i = 0; i < w.length && i < sizeof(s.text) - 1; i++)
-		s.text[i] = w.at[i] < ' ' || w.at[i] > '~' ? '?' : w.at[i];
-	return s;
 }
 
 static bool blank(char c)
@@ -72,23 +52,21 @@ static bool next_word(const char **line, struct word *w)
 	return w->length;
 }
 
-/* The next piece of a comma-separated list; an empty piece is a piece. */
-static bool next_item(struct word *list, struct word *item)
+/* Returns what stands before the first mark; *rest becomes what follows it, no word if there is none. */
+static struct word cut(struct word *rest, char mark)
 {
-	size_t length = 0;
+	struct word first = { rest->at, 0 };
 
-	if (!list->at)
-		return false;
-	while (length < list->length && list->at[length] != ',')
-		length++;
-	*item = (struct word){ list->at, length };
-	list->at = length < list->length ? list->at + length + 1 : NULL;
-	list->length -= length < list->length ? length + 1 : length;
-	return true;
+	while (first.length < rest->length && first.at[first.length] != mark)
+		first.length++;
+	if (first.length < rest->length)
+		*rest = (struct word){ first.at + first.length + 1, rest->length - first.length - 1 };
+	else
+		*rest = (struct word){ NULL, 0 };
+	return first;
 }
 
-/* A decimal number of at most `most`; false for anything else. */
-static bool number(struct word w, uint64_t most, uint64_t *value)
+static bool number(struct word w, uint64_t least, uint64_t most, uint64_t *value)
 {
 	*value = 0;
 	for (size_t i = 0; i < w.length; i++) {
@@ -98,11 +76,13 @@ static bool number(struct word w, uint64_t most, uint64_t *value)
 		if (*value > most)
 			return false;
 	}
-	return w.length;
+	return w.length && *value >= least;
 }
 
-static bool copy_name(struct word w, char name[CONFIG_NAME_SIZE])
+static bool parse_name(struct word w, void *field)
 {
+	char *name = field;
+
 	if (w.length == 0 || w.length >= CONFIG_NAME_SIZE)
 		return false;
 	for (size_t i = 0; i < w.length; i++) {
@@ -117,242 +97,208 @@ static bool copy_name(struct word w, char name[CONFIG_NAME_SIZE])
 	return true;
 }
 
-static bool parse_name(struct option *o)
+/* The rule is the list of the words that are allowed, as in "ioapic, vcpu0 or native". */
+static bool choose(const struct key *key, struct word value, uint8_t *field)
 {
-	return copy_name(o->value, o->vm->name);
+	const char *rule = key->rule;
+	const uint8_t *meaning = key->value;
+	struct word w;
+
+	while (next_word(&rule, &w)) {
+		w = cut(&w, ',');
+		if (word_is(w, "or"))
+			continue;
+		if (w.length == value.length && strncmp(w.at, value.at, w.length) == 0) {
+			*field = *meaning;
+			return true;
+		}
+		meaning++;
+	}
+	return false;
 }
 
-static bool parse_vcpus(struct option *o)
+static bool parse_budget(struct word value, void *field)
 {
 	uint64_t n;
+	bool good = number(value, 0, UINT16_MAX, &n);
 
-	if (!number(o->value, VIC_MAX_VCPUS, &n) || n == 0)
-		return false;
-	o->vm->vcpus = (unsigned)n;
-	return true;
+	*(uint32_t *)field = (uint32_t)n;
+	return good;
 }
 
-static bool parse_memory(struct option *o)
+static bool parse_vcpus(struct word value, void *field)
+{
+	uint64_t n;
+	bool good = number(value, 1, VIC_MAX_VCPUS, &n);
+
+	*(unsigned *)field = (unsigned)n;
+	return good;
+}
+
+static bool parse_memory(struct word value, void *field)
 {
 	static const char units[] = "KMG";
-	struct word digits = o->value;
+	uint64_t *bytes = field;
 	unsigned unit = 0, shift;
-	uint64_t n;
 
-	digits.length--;
-	while (units[unit] && units[unit] != digits.at[digits.length])
+	value.length--;
+	while (units[unit] && units[unit] != value.at[value.length])
 		unit++;
 	shift = 10 * (unit + 1);
-	if (!units[unit] || !number(digits, (1ull << 40) >> shift, &n) || n << shift < (1u << 20) ||
-	    (n << shift) % PAGE_SIZE)
+	if (!units[unit] || !number(value, 1, (1ull << 40) >> shift, bytes))
 		return false;
-	o->vm->memory = n << shift;
-	return true;
+	*bytes <<= shift;
+	return *bytes >= 1u << 20 && *bytes % PAGE_SIZE == 0;
 }
 
-static bool parse_route(struct option *o)
+static bool parse_cpus(struct word list, void *field)
 {
-	o->vm->route = (enum bh_route)o->choice;
-	return true;
-}
+	struct config_vm *vm = field;
 
-static bool parse_range(struct option *o, struct word item)
-{
-	struct word first = item, last = item;
-	uint64_t from, to;
+	while (list.at) {
+		struct word last = cut(&list, ','), first = cut(&last, '-');
+		uint64_t from, to;
 
-	for (first.length = 0; first.length < item.length && item.at[first.length] != '-';)
-		first.length++;
-	if (first.length < item.length)
-		last = (struct word){ item.at + first.length + 1, item.length - first.length - 1 };
-	if (!number(first, MAX_CPUS - 1, &from) || !number(last, MAX_CPUS - 1, &to) || from > to)
-		return false;
-	for (; from <= to; from++) {
-		if (o->vm->cpu_count == VIC_MAX_VCPUS)
+		if (!last.at)
+			last = first;
+		if (!number(first, 0, MAX_CPUS - 1, &from) || !number(last, from, MAX_CPUS - 1, &to))
 			return false;
-		o->vm->cpu[o->vm->cpu_count++] = (uint8_t)from;
+		for (; from <= to; from++) {
+			if (vm->cpu_count == VIC_MAX_VCPUS)
+				return false;
+			vm->cpu[vm->cpu_count++] = (uint8_t)from;
+		}
 	}
 	return true;
 }
 
-static bool parse_cpus(struct option *o)
+static bool has_peer(const struct config_vm *vm, const char *name)
 {
-	struct word item;
-
-	while (next_item(&o->value, &item))
-		if (!parse_range(o, item))
-			return false;
-	return true;
+	for (unsigned i = 0; i < vm->peer_count; i++)
+		if (strcmp(vm->peer[i], name) == 0)
+			return true;
+	return false;
 }
 
-static bool parse_peers(struct option *o)
+static bool parse_peers(struct word list, void *field)
 {
-	struct config_vm *vm = o->vm;
-	struct word item;
+	struct config_vm *vm = field;
 
-	while (next_item(&o->value, &item)) {
-		if (vm->peer_count == CONFIG_MAX_VMS || !copy_name(item, vm->peer[vm->peer_count]))
+	while (list.at) {
+		char *name = vm->peer[vm->peer_count];
+
+		if (vm->peer_count == CONFIG_MAX_VMS || !parse_name(cut(&list, ','), name) ||
+		    has_peer(vm, name))
 			return false;
-		for (unsigned i = 0; i < vm->peer_count; i++)
-			if (strcmp(vm->peer[i], vm->peer[vm->peer_count]) == 0)
-				return false;
 		vm->peer_count++;
 	}
 	return true;
 }
 
-static bool parse_testdev(struct option *o)
-{
-	o->vm->testdev = true;
-	return true;
-}
-
-static bool parse_irq0(struct option *o)
-{
-	o->vm->irq0_vcpu0 = true;
-	return true;
-}
-
-static bool parse_ioapic(struct option *o)
-{
-	o->vm->ioapic_version = o->choice ? 0x20 : 0x11;
-	return true;
-}
-
-static bool parse_x2apic(struct option *o)
-{
-	o->vm->x2apic = o->choice;
-	return true;
-}
-
-static bool parse_module_vm(struct option *o)
-{
-	return copy_name(o->value, o->module->vm);
-}
-
-static bool parse_end(struct option *o)
-{
-	o->config->end = (int)o->choice;
-	return true;
-}
-
 #define NAME_RULE "1 to 15 letters, digits and - _ ."
+#define VM(field) offsetof(struct config_vm, field)
 
-/* In the order of the enumerations and numbers that they stand for. */
-static const char *const routes[] = { "ioapic", "vcpu0", "native", NULL };
-static const char *const irq0s[] = { "vcpu0", NULL };
-static const char *const ioapics[] = { "0x11", "0x20", NULL };
-static const char *const switches[] = { "off", "on", NULL };
-static const char *const ends[] = { "halt", "bochs", "qemu", "reset", NULL };
-
-_Static_assert(BH_ROUTE_VCPU0 == 1 && BH_ROUTE_NATIVE == 2 && BH_ROUTES == 3, "routes[]");
-_Static_assert(MACHINE_END_BOCHS == 1 && MACHINE_END_QEMU == 2 && MACHINE_END_RESET == 3, "ends[]");
-_Static_assert(VIC_MAX_VCPUS == 16 && MAX_CPUS == 64 && CONFIG_MAX_VMS == 8 && CONFIG_NAME_SIZE == 16,
-               "the rules below");
+_Static_assert(BH_ROUTE_VCPU0 == 1 && BH_ROUTE_NATIVE == 2 && BH_ROUTE_MULTI == 3 && BH_ROUTE_FOLLOW == 4,
+               "route=");
+_Static_assert(MACHINE_END_BOCHS == 1 && MACHINE_END_QEMU == 2 && MACHINE_END_RESET == 3, "those of end=");
+_Static_assert(VIC_MAX_VCPUS == 16 && MAX_CPUS == 64 && CONFIG_MAX_VMS == 8 && CONFIG_MAX_MODULES == 8,
+               "rules");
 
 static const struct key vm_keys[] = {
-	{ "name", NAME_RULE, NULL, parse_name },
-	{ "vcpus", "a number from 1 to 16", NULL, parse_vcpus },
-	{ "mem", "1M to 1024G in K, M or G and in whole pages of 4K", NULL, parse_memory },
-	{ "route", "ioapic, vcpu0 or native", routes, parse_route },
-	{ "cpus", "at most 16 numbers from 0 to 63, as in 0,2-3", NULL, parse_cpus },
-	{ "peers", "at most 8 different names with commas between", NULL, parse_peers },
-	{ "irq0", "vcpu0", irq0s, parse_irq0 },
-	{ "ioapic", "0x11 or 0x20", ioapics, parse_ioapic },
-	{ "x2apic", "on or off", switches, parse_x2apic },
-	{ "testdev", NULL, NULL, parse_testdev },
+	{ "name", NAME_RULE, VM(name), .parse = parse_name },
+	{ "vcpus", "a number from 1 to 16", VM(vcpus), .parse = parse_vcpus },
+	{ "mem", "1M to 1024G in K, M or G and in whole pages of 4K", VM(memory), .parse = parse_memory },
+	{ "route", "ioapic, vcpu0, native, multi or follow", VM(route), .value = { 0, 1, 2, 3, 4 } },
+	{ "budget", "a number from 0 to 65535", VM(budget), .parse = parse_budget },
+	{ "cpus", "at most 16 numbers from 0 to 63, as in 0,2-3", 0, .parse = parse_cpus },
+	{ "peers", "at most 8 different names with commas between", 0, .parse = parse_peers },
+	{ "irq0", "vcpu0", VM(irq0_vcpu0), .value = { true } },
+	{ "ioapic", "0x11 or 0x20", VM(ioapic_version), .value = { 0x11, 0x20 } },
+	{ "x2apic", "on or off", VM(x2apic), .value = { true, false } },
+	{ "testdev", NULL, .field = VM(testdev) },
 };
-static const struct key module_keys[] = { { "vm", NAME_RULE, NULL, parse_module_vm } };
-static const struct key option_keys[] = { { "end", "halt, bochs, qemu or reset", ends, parse_end } };
+static const struct key module_keys[] = {
+	{ "vm", NAME_RULE, offsetof(struct config_module, vm), .parse = parse_name },
+};
+static const struct key option_keys[] = {
+	{ "end", "halt, bochs, qemu or reset", offsetof(struct config, end), .value = { 0, 1, 2, 3 } },
+};
 
-#define KEYS(table) .keys = (table), .key_count = sizeof(table) / sizeof((table)[0])
+#define KEYS(table) (table), sizeof(table) / sizeof((table)[0])
 
-/* The key that shares the longest beginning with an unknown one, at least two characters; NULL: none does. */
-static const char *similar(const struct line *l, struct word name)
+__attribute__((format(printf, 2, 3))) static bool say(char *error, const char *sentence, ...)
 {
-	const char *best = NULL;
-	size_t most = 1;
+	va_list args;
 
-	for (unsigned i = 0; i < l->key_count; i++) {
-		const char *key = l->keys[i].name;
-		size_t same = 0;
-
-		while (same < name.length && key[same] == name.at[same] && key[same])
-			same++;
-		if (same > most) {
-			most = same;
-			best = key;
-		}
-	}
-	return best;
+	va_start(args, sentence);
+	format_list(error, CONFIG_ERROR_SIZE, sentence, args);
+	va_end(args);
+	return false;
 }
 
+/* The word in a message is cut to fit and has no control characters. */
 static bool wrong(const struct line *l, const char *what, struct word w, const char *why, const char *rule)
 {
-	format_text(l->error, CONFIG_ERROR_SIZE, "%s\"%s\" (%s%s%s)%s%s", what, show(w).text, l->kind,
-	            l->name[0] ? " of " : "", l->name, why, rule);
-	return false;
+	char text[32] = "";
+
+	for (size_t i = 0; i < w.length && i < sizeof(text) - 1; i++)
+		text[i] = w.at[i] < ' ' || w.at[i] > '~' ? '?' : w.at[i];
+	return say(l->error, "%s\"%s\" (%s%s%s)%s%s", what, text, l->kind, l->name[0] ? " of " : "", l->name,
+	           why, rule);
 }
 
-static bool unknown(const struct line *l, struct word name)
+static bool parse_word(struct line *l, struct word w)
 {
-	struct shown hint = { "" };
-	const char *key = similar(l, name);
+	struct word value = w, name = cut(&value, '=');
+	const struct key *key = l->keys, *end = l->keys + l->key_count;
+	char hint[32] = "";
+	void *field;
+	bool good;
 
-	if (key)
-		format_text(hint.text, sizeof(hint.text), ": did you mean %s?", key);
-	return wrong(l, "unknown key ", name, hint.text, "");
-}
-
-static bool parse_value(struct option *o, const struct key *key)
-{
-	if (!key->choices)
-		return key->parse(o);
-	for (o->choice = 0; key->choices[o->choice]; o->choice++)
-		if (word_is(o->value, key->choices[o->choice]))
-			return key->parse(o);
-	return false;
-}
-
-static bool parse_word(struct line *l, struct option *o, struct word w)
-{
-	struct word name = w;
-	const struct key *key;
-	unsigned i = 0;
-
-	for (name.length = 0; name.length < w.length && w.at[name.length] != '=';)
-		name.length++;
-	while (i < l->key_count && !word_is(name, l->keys[i].name))
-		i++;
-	if (i == l->key_count)
-		return unknown(l, name);
-	key = &l->keys[i];
-	if (l->seen & 1u << i)
+	for (; key < end && !word_is(name, key->name); key++)
+		if (name.length >= 2 && strncmp(name.at, key->name, 2) == 0)
+			format_text(hint, sizeof(hint), ": did you mean %s?", key->name);
+	if (key == end)
+		return wrong(l, "unknown key ", name, hint, "");
+	if (l->seen & 1u << (key - l->keys))
 		return wrong(l, "", name, " is there twice", "");
-	l->seen |= 1u << i;
-	if (!key->rule && name.length < w.length)
-		return wrong(l, "", w, " takes no value", "");
-	if (key->rule && name.length + 1 >= w.length)
+	l->seen |= 1u << (key - l->keys);
+	field = (char *)l->target + key->field;
+	if (!key->rule) {
+		*(bool *)field = true;
+		return !value.at || wrong(l, "", w, " takes no value", "");
+	}
+	if (value.length == 0)
 		return wrong(l, "", w, " needs a value: ", key->rule);
-	if (key->rule)
-		o->value = (struct word){ w.at + name.length + 1, w.length - name.length - 1 };
-	return parse_value(o, key) || wrong(l, "", w, " must be ", key->rule);
+	good = key->parse ? key->parse(value, field) : choose(key, value, field);
+	return good || wrong(l, "", w, " must be ", key->rule);
 }
 
-/* All words up to the end or "--"; *rest is what follows that and one blank, verbatim, or "". */
-static bool parse_words(struct line *l, struct option *o, const char *at, const char **rest)
+/* All words up to the end or, if that may be there, "--"; *rest is what follows that and one blank, or "". */
+static bool parse_line(struct line *l, const char *at, const char **rest)
 {
 	struct word w;
 
-	*rest = "";
 	while (next_word(&at, &w)) {
-		if (word_is(w, "--")) {
+		if (rest && word_is(w, "--")) {
 			*rest = blank(*at) ? at + 1 : at;
-			return true;
+			break;
 		}
-		if (!parse_word(l, o, w))
+		if (!parse_word(l, w))
 			return false;
 	}
+	return true;
+}
+
+/* A module's line: its first key must be there. `count`: lines of this kind before it. */
+static bool parse_module(struct line *l, const char *at, const char **rest, unsigned count)
+{
+	if (!parse_line(l, at, rest))
+		return false;
+	if (l->name[0] == '\0')
+		return say(l->error, "a %s has no %s=", l->kind, l->keys[0].name);
+	if (count == CONFIG_MAX_VMS)
+		return say(l->error, "more than 8 %ss: the one of \"%s\" is too much", l->kind, l->name);
 	return true;
 }
 
@@ -362,44 +308,6 @@ static const struct config_vm *find_vm(const struct config *config, const char *
 		if (strcmp(config->vm[i].name, name) == 0)
 			return &config->vm[i];
 	return NULL;
-}
-
-static bool say(char *error, const char *sentence, const char *name)
-{
-	format_text(error, CONFIG_ERROR_SIZE, sentence, name);
-	return false;
-}
-
-static bool add_vm(struct config *config, const char *words, struct config_vm *vm, char *error)
-{
-	struct line l = { .kind = "vm line", .name = vm->name, KEYS(vm_keys), .error = error };
-	struct option o = { .vm = vm };
-
-	if (!parse_words(&l, &o, words, &vm->arguments))
-		return false;
-	if (vm->name[0] == '\0')
-		return say(error, "a vm line has no %s", "name=");
-	if (find_vm(config, vm->name))
-		return say(error, "two vm lines have the name \"%s\"", vm->name);
-	if (config->vm_count == CONFIG_MAX_VMS)
-		return say(error, "more than 8 vm lines: \"%s\" is too much", vm->name);
-	config->vm[config->vm_count++] = *vm;
-	return true;
-}
-
-static bool add_module(struct config *config, const char *words, struct config_module *module, char *error)
-{
-	struct line l = { .kind = "module line", .name = module->vm, KEYS(module_keys), .error = error };
-	struct option o = { .module = module };
-
-	if (!parse_words(&l, &o, words, &module->string))
-		return false;
-	if (module->vm[0] == '\0')
-		return say(error, "a module line has no %s", "vm=");
-	if (config->module_count == CONFIG_MAX_MODULES)
-		return say(error, "more than 8 module lines: the one of \"%s\" is too much", module->vm);
-	config->module[config->module_count++] = *module;
-	return true;
 }
 
 /* Boot loaders differ in whether they pass the file's own name first. */
@@ -413,15 +321,9 @@ static const char *skip_file(const char *line)
 
 bool config_options(struct config *config, const char *line, char *error)
 {
-	struct line l = { .kind = "hypervisor's line", .name = "", KEYS(option_keys), .error = error };
-	struct option o = { .config = config };
-	struct word w;
+	struct line l = { "hypervisor's line", "", KEYS(option_keys), config, .error = error };
 
-	line = skip_file(line);
-	while (next_word(&line, &w))
-		if (!parse_word(&l, &o, w))
-			return false;
-	return true;
+	return parse_line(&l, skip_file(line), NULL);
 }
 
 bool config_add_module(struct config *config, const char *line, const void *image, size_t size, char *error)
@@ -430,41 +332,45 @@ bool config_add_module(struct config *config, const char *line, const void *imag
 		.vcpus = 1,
 		.memory = 64u << 20,
 		.route = BH_ROUTE_NATIVE,
+		.budget = 1000,
 		.ioapic_version = 0x20,
 		.x2apic = true,
+		.arguments = "",
 		.image = image,
 		.image_size = size,
 	};
-	struct config_module module = { .image = image, .image_size = size };
+	struct config_module module = { .string = "", .image = image, .image_size = size };
+	struct line vm_line = { "vm line", vm.name, KEYS(vm_keys), &vm, .error = error };
+	struct line module_line = { "module line", module.vm, KEYS(module_keys), &module, .error = error };
+	struct line other_line = { .kind = "a module2 line", .name = "", .error = error };
 	struct word kind;
 
 	line = skip_file(line);
 	if (!next_word(&line, &kind))
-		return say(error, "a module2 line is empty: write \"%s\" after the file", "vm name=...");
-	if (word_is(kind, "vm"))
-		return add_vm(config, line, &vm, error);
-	if (word_is(kind, "module"))
-		return add_module(config, line, &module, error);
-	return say(error, "\"%s\" (a module2 line): it must begin with vm or module", show(kind).text);
-}
-
-static bool has_peer(const struct config_vm *vm, const char *name)
-{
-	for (unsigned i = 0; i < vm->peer_count; i++)
-		if (strcmp(vm->peer[i], name) == 0)
-			return true;
-	return false;
+		return say(error, "a module2 line is empty: write \"vm name=...\" after the file");
+	if (word_is(kind, "vm")) {
+		if (!parse_module(&vm_line, line, &vm.arguments, config->vm_count))
+			return false;
+		if (find_vm(config, vm.name))
+			return say(error, "two vm lines have the name \"%s\"", vm.name);
+		config->vm[config->vm_count++] = vm;
+		return true;
+	}
+	if (word_is(kind, "module")) {
+		if (!parse_module(&module_line, line, &module.string, config->module_count))
+			return false;
+		config->module[config->module_count++] = module;
+		return true;
+	}
+	return wrong(&other_line, "", kind, ": it must begin with ", "vm or module");
 }
 
 static bool check_vm(const struct config *config, const struct config_vm *vm, unsigned total, char *error)
 {
-	for (unsigned i = 0; i < vm->cpu_count; i++) {
-		if (vm->cpu[i] < total)
-			continue;
-		format_text(error, CONFIG_ERROR_SIZE, "cpus= of %s: there is no CPU %u, only 0 to %u",
-		            vm->name, vm->cpu[i], total - 1);
-		return false;
-	}
+	for (unsigned i = 0; i < vm->cpu_count; i++)
+		if (vm->cpu[i] >= total)
+			return say(error, "cpus= of %s: there is no CPU %u, only 0 to %u", vm->name,
+			           vm->cpu[i], total - 1);
 	for (unsigned i = 0; i < vm->peer_count; i++) {
 		const struct config_vm *peer = find_vm(config, vm->peer[i]);
 		const char *why = NULL;
@@ -475,10 +381,8 @@ static bool check_vm(const struct config *config, const struct config_vm *vm, un
 			why = "a VM is no peer of itself";
 		else if (!has_peer(peer, vm->name))
 			why = "that VM does not name it in return";
-		if (!why)
-			continue;
-		format_text(error, CONFIG_ERROR_SIZE, "peers= of %s, \"%s\": %s", vm->name, vm->peer[i], why);
-		return false;
+		if (why)
+			return say(error, "peers= of %s, \"%s\": %s", vm->name, vm->peer[i], why);
 	}
 	return true;
 }
@@ -486,7 +390,7 @@ static bool check_vm(const struct config *config, const struct config_vm *vm, un
 bool config_check(struct config *config, unsigned total, char *error)
 {
 	if (config->vm_count == 0)
-		return say(error, "no VM is configured: add a line \"%s\"", "module2 /FILE vm name=NAME");
+		return say(error, "no VM is configured: add a line \"module2 /FILE vm name=NAME\"");
 	for (unsigned i = 0; i < config->vm_count; i++)
 		if (!check_vm(config, &config->vm[i], total, error))
 			return false;

@@ -15,14 +15,15 @@
 #define CONFIG_NAME_SIZE   16
 #define CONFIG_ERROR_SIZE  120
 
-/* module2 /FILE vm name=N [vcpus=N] [mem=SIZE] [route=R] [cpus=LIST] [peers=LIST] [testdev] ... [-- ARGUMENTS] */
+/* module2 /FILE vm name=N [vcpus=N] [mem=SIZE] [cpus=LIST] [peers=LIST] [testdev] ... [-- ARGUMENTS] */
 struct config_vm {
 	char name[CONFIG_NAME_SIZE];
 	unsigned vcpus;             /* 1 to VIC_MAX_VCPUS, default 1 */
 	uint64_t memory;            /* bytes; 1M to 1024G in units K, M, G; default 64M; multiple of 4 KiB */
-	enum bh_route route;        /* default native */
+	uint8_t route;              /* enum bh_route, default native */
+	uint32_t budget;            /* upcalls of a port in each 10 ms, to 65535; 0: no limit; default 1000 */
 	uint8_t cpu[VIC_MAX_VCPUS]; /* physical CPU of each VCPU; cpus=0,1,2-3 is used round robin */
-	unsigned cpu_count; /* entries given in cpu[]; 0: VCPU i runs on CPU i modulo the CPUs there are */
+	unsigned cpu_count;         /* entries given in cpu[]; 0: VMs and VCPUs take all CPUs in turn */
 	char peer[CONFIG_MAX_VMS][CONFIG_NAME_SIZE];
 	unsigned peer_count;
 	bool testdev;           /* the test device's ports: see docs */
@@ -48,16 +49,13 @@ struct config {
 	unsigned vm_count;
 	struct config_module module[CONFIG_MAX_MODULES];
 	unsigned module_count;
-	int end; /* enum machine_end_way */
+	uint8_t end; /* enum machine_end_way */
 };
 
-/*
- * Each returns true, or false with one sentence that shows the offending word in `error` (CONFIG_ERROR_SIZE bytes).
- * `line` must live as long as the configuration. Boot CPU only.
- */
+/* Boot CPU; `line` must outlive the result. False: `error` (CONFIG_ERROR_SIZE bytes) shows the wrong word. */
 bool config_options(struct config *config, const char *line, char *error);
 bool config_add_module(struct config *config, const char *line, const void *image, size_t size, char *error);
-/* After the last line: names that must exist and agree (peers are mutual, modules have their VM), CPUs in range. */
+/* After the last line: peers must be mutual, the VMs of modules exist, the CPUs of VMs too. */
 bool config_check(struct config *config, unsigned cpus, char *error);
 
 #endif

@@ -56,7 +56,7 @@ int64_t doorbells_ring(struct vm *vm, const uint64_t arg[4])
 	result = db_resolve(&vm->doorbells, arg[0], &far, &to);
 	if (result >= 0) {
 		struct vm *target = vms[far];
-		struct db_effect effect = db_ring(&target->doorbells, to);
+		struct db_effect effect = db_ring(&target->doorbells, to, tsc_now());
 
 		intr_doorbell(target, &effect);
 		result = effect.result;
@@ -106,10 +106,46 @@ int64_t doorbells_close(struct vm *vm, const uint64_t arg[4])
 	return result;
 }
 
+/*
+ * Drops db_lock and raises what an operation under it owes. From the drop to the raise it counts as a ring: the next
+ * rebind of the same port waits for it, so no upcall is raised on a VCPU that a rebind has left.
+ */
+static void raise_after(struct vm *vm, const struct db_effect *effect)
+{
+	struct cpu *cpu = cpu_self();
+
+	ring_begin(cpu);
+	spinlock_unlock(&db_lock);
+	intr_doorbell(vm, effect);
+	ring_end(cpu);
+}
+
+/* The same for every upcall that these groups (a bit mask) owe to these VCPUs. */
+static void raise_groups_after(struct vm *vm, uint32_t vcpus, uint32_t groups)
+{
+	struct cpu *cpu = cpu_self();
+
+	ring_begin(cpu);
+	spinlock_unlock(&db_lock);
+	for (unsigned i = 0; i < vm->vcpu_count * BH_GROUPS; i++) {
+		unsigned vcpu = i / BH_GROUPS, group = i % BH_GROUPS;
+
+		if ((vcpus >> vcpu & 1) && (groups >> group & 1)) {
+			struct db_effect effect = db_raise(&vm->doorbells, vcpu, group);
+
+			intr_doorbell(vm, &effect);
+		}
+	}
+	ring_end(cpu);
+}
+
+#define ALL_GROUPS ((1u << BH_GROUPS) - 1)
+#define ALL_VCPUS  UINT32_MAX
+
 int64_t doorbells_rebind(struct vm *vm, const uint64_t arg[4])
 {
 	struct db_effect effect = { .what = DB_NOTHING };
-	unsigned old = 0;
+	uint32_t old = 0;
 	int64_t result;
 
 	spinlock_lock(&db_lock);
@@ -118,8 +154,7 @@ int64_t doorbells_rebind(struct vm *vm, const uint64_t arg[4])
 		wait_for_rings();
 		effect = db_move(&vm->doorbells, (uint32_t)arg[0], old);
 	}
-	spinlock_unlock(&db_lock);
-	intr_doorbell(vm, &effect);
+	raise_after(vm, &effect);
 	return result;
 }
 
@@ -140,16 +175,27 @@ int64_t doorbells_route(struct vm *vm, const uint64_t arg[4])
 	spinlock_lock(&db_lock);
 	result = (int64_t)db_set_route(db, (enum bh_route)arg[0]);
 	wait_for_rings();
-	db_settle(db);
-	spinlock_unlock(&db_lock);
-	for (unsigned v = 0; v < db->vcpus; v++) {
-		for (unsigned group = 0; group < BH_GROUPS; group++) {
-			struct db_effect effect = db_raise(db, v, group);
-
-			intr_doorbell(vm, &effect);
-		}
-	}
+	db_settle(db, ALL_GROUPS);
+	raise_groups_after(vm, ALL_VCPUS, ALL_GROUPS);
 	return result;
+}
+
+void doorbells_follow(struct vm *vm, uint32_t groups)
+{
+	if (!groups || atomic_load(&vm->doorbells.route)->number != BH_ROUTE_FOLLOW)
+		return;
+	spinlock_lock(&db_lock);
+	wait_for_rings();
+	db_settle(&vm->doorbells, groups);
+	raise_groups_after(vm, ALL_VCPUS, groups);
+}
+
+void doorbells_remind(struct vm *vm, unsigned vcpu)
+{
+	if (!atomic_load(&vm->doorbells.page[vcpu].pending))
+		return;
+	spinlock_lock(&db_lock);
+	raise_groups_after(vm, 1u << vcpu, ALL_GROUPS);
 }
 
 /* The VM behind a number of the configuration's peer list; NULL: there is none. */
@@ -200,7 +246,10 @@ int64_t doorbells_vcpu_pages(struct vm *vm, const uint64_t arg[4])
 		return BH_EINVAL;
 	spinlock_lock(&db_lock);
 	result = db_set_pages(&vm->doorbells, arg[0], guest_page(vm, arg[1]), guest_page(vm, arg[2]));
-	spinlock_unlock(&db_lock);
+	/* Bits that belong here and had no page to go to come now. */
+	if (result >= 0)
+		db_settle(&vm->doorbells, ALL_GROUPS);
+	raise_groups_after(vm, result >= 0 ? 1u << arg[0] : 0, ALL_GROUPS);
 	return result;
 }
 
@@ -216,15 +265,36 @@ int64_t doorbells_mask_page(struct vm *vm, const uint64_t arg[4])
 
 int64_t doorbells_group_vector(struct vm *vm, const uint64_t arg[4])
 {
-	int64_t result = db_set_vector(&vm->doorbells, arg[0], arg[1], arg[2]);
+	int64_t result;
 
+	spinlock_lock(&db_lock);
+	result = db_set_vector(&vm->doorbells, arg[0], arg[1], arg[2]);
 	/* What gathered while there was no vector is announced now. */
-	if (result >= 0) {
-		struct db_effect effect = db_raise(&vm->doorbells, (unsigned)arg[0], (unsigned)arg[1]);
-
-		intr_doorbell(vm, &effect);
-	}
+	raise_groups_after(vm, result >= 0 ? 1u << arg[0] : 0, result >= 0 ? 1u << arg[1] : 0);
 	return result;
+}
+
+int64_t doorbells_timer(struct vm *vm, const uint64_t arg[4])
+{
+	/* The deadline is in the caller's TSC; a VCPU may have set its own. */
+	uint64_t deadline = arg[1] ? arg[1] - cpu_self()->current->tsc_offset : DB_NEVER;
+	int64_t result = db_arm(&vm->doorbells, arg[0], deadline);
+
+	if (result >= 0)
+		intr_deadline(vm, deadline);
+	return result;
+}
+
+void doorbells_tick(struct vm *vm)
+{
+	struct cpu *cpu = cpu_self();
+	struct db_effect effect;
+	uint32_t cursor = 0;
+
+	ring_begin(cpu);
+	while (db_due(&vm->doorbells, tsc_now(), &cursor, &effect))
+		intr_doorbell(vm, &effect);
+	ring_end(cpu);
 }
 
 void doorbells_gone(struct vm *vm)

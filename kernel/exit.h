@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "arch/x86/gwalk.h"
+
 struct vcpu;
 struct vm_exit;
 
@@ -23,13 +25,17 @@ bool msr_exit(struct vcpu *v, const struct vm_exit *e);
 bool hypercall_exit(struct vcpu *v, const struct vm_exit *e);
 
 /*
- * Guest-linear memory for an emulated access. GUEST_DONE: *gpa is where. GUEST_FAULTED: the fault has been injected.
- * GUEST_LOST: the page tables lie outside of the guest's memory.
+ * Guest-linear memory for an emulated access, in the address space that guest_load() read from the registers.
+ * GUEST_AGAIN: enter the guest, with a fault injected or to repeat the instruction. GUEST_LOST: page tables, or
+ * data, outside of its RAM. The VCPU's CPU.
  */
-enum guest_result { GUEST_DONE, GUEST_FAULTED, GUEST_RETRY, GUEST_LOST };
-enum guest_result guest_translate(struct vcpu *v, uint64_t linear, unsigned access, uint64_t *gpa);
+enum guest_result { GUEST_DONE, GUEST_AGAIN, GUEST_LOST };
+void guest_load(struct vcpu *v, struct gwalk_cpu *cpu);
+enum guest_result guest_translate(struct vcpu *v, const struct gwalk_cpu *cpu, uint64_t linear,
+                                  unsigned access, uint64_t *gpa);
 
-/* Copies guest-linear memory, page by page; size at most 16 bytes. Only RAM: GUEST_LOST elsewhere. */
-enum guest_result guest_copy(struct vcpu *v, uint64_t linear, void *bytes, unsigned size, unsigned access);
+/* Copies from, or with GWALK_WRITE to, guest-linear RAM, page by page; size at most 16 bytes. */
+enum guest_result guest_copy(struct vcpu *v, const struct gwalk_cpu *cpu, uint64_t linear, void *bytes,
+                             unsigned size, unsigned access);
 
 #endif

@@ -61,6 +61,7 @@ static hypercall *const calls[BH_CALLS] = {
 	[BH_OFFER] = doorbells_offer,
 	[BH_CONNECT] = doorbells_connect,
 	[BH_EXIT] = call_exit,
+	[BH_TIMER] = doorbells_timer,
 };
 
 static int64_t dispatch(struct vcpu *v, uint64_t number, const uint64_t arg[4])

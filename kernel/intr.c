@@ -4,11 +4,15 @@
 
 #include "arch/x86/arch.h"
 #include "kernel/dev/clock.h"
+#include "kernel/doorbells.h"
 #include "kernel/vm.h"
 
 #define PIT_LINE       0
 #define IOAPIC_PIT_PIN 2 /* ISA line 0 is on pin 2 of every PC; the MADT says so */
 #define ISA_LINES      16
+
+/* The pins of the doorbells' callback lines. */
+#define CALLBACK_PINS (((1ull << VIOAPIC_PINS) - 1) & ~((1ull << VIOAPIC_CALLBACK_PIN) - 1))
 
 void vcpu_kick(struct vcpu *v)
 {
@@ -77,7 +81,22 @@ static uint32_t pin_targets(struct vm *vm, unsigned pin, struct apic_msg *msg)
 		if (apic_bus_targets(&vm->bus, &all, -1) & 1)
 			return 1;
 	}
-	return route_targets(&vm->doorbells, pin, apic_bus_targets(&vm->bus, msg, -1));
+	return apic_bus_targets(&vm->bus, msg, -1);
+}
+
+/* Some VCPUs waited for a callback line's interrupt and did not get it: one misdirected upcall each. */
+static void count_misdirected(struct vm *vm, unsigned line, uint32_t missed)
+{
+	const struct db_route *route = atomic_load_explicit(&vm->doorbells.route, memory_order_relaxed);
+
+	if (!route->can_misdirect)
+		return;
+	for (; missed; missed &= missed - 1) {
+		unsigned vcpu = (unsigned)__builtin_ctz(missed);
+
+		atomic_fetch_add_explicit(&vm->misdirected, 1, memory_order_relaxed);
+		db_count_misdirected(&vm->doorbells, vm->lines.port[line][vcpu], vcpu);
+	}
 }
 
 /* Sends whatever the IOAPIC's pins have to send. Under chip_lock; ends every change of the IOAPIC. */
@@ -88,19 +107,14 @@ static void drain_ioapic(struct vm *vm)
 
 	while (vioapic_next(&vm->ioapic, &pin, &msg)) {
 		uint32_t targets = pin_targets(vm, pin, &msg);
-		uint32_t missed = 0;
 
-		if (targets && pin >= VIOAPIC_CALLBACK_PIN)
-			missed = route_sent(&vm->lines, &vm->ioapic, pin, targets);
+		if (targets && pin >= VIOAPIC_CALLBACK_PIN) {
+			targets = route_targets(&vm->lines, &vm->doorbells, pin, targets);
+			count_misdirected(vm, pin - VIOAPIC_CALLBACK_PIN,
+			                  route_sent(&vm->lines, &vm->ioapic, pin, targets));
+		}
 		vioapic_sent(&vm->ioapic, pin, targets != 0);
 		post_all(vm, targets, &msg);
-		for (; missed; missed &= missed - 1) {
-			unsigned vcpu = (unsigned)__builtin_ctz(missed);
-
-			atomic_fetch_add_explicit(&vm->misdirected, 1, memory_order_relaxed);
-			db_count_misdirected(&vm->doorbells, vm->lines.port[pin - VIOAPIC_CALLBACK_PIN][vcpu],
-			                     vcpu);
-		}
 	}
 }
 
@@ -142,15 +156,23 @@ static void end_of_interrupt(struct vm *vm, uint8_t vector)
 	spinlock_unlock(&vm->chip_lock);
 }
 
-/* A LAPIC can be reached that could not be before: what the IOAPIC holds is tried again. */
-static void retry_held(struct vm *vm)
+/*
+ * A LAPIC's destinations changed: what the IOAPIC holds is tried again, groups follow their entries to whom these
+ * select now, and upcalls that INIT or a disabled LAPIC made it forget are raised again.
+ */
+static void face_changed(struct vcpu *v)
 {
+	struct vm *vm = v->vm;
+	uint32_t moved;
+
 	spinlock_lock(&vm->chip_lock);
-	if (vioapic_is_held(&vm->ioapic)) {
+	if (vioapic_is_held(&vm->ioapic))
 		vioapic_retry(&vm->ioapic);
-		drain_ioapic(vm);
-	}
+	moved = route_follow(&vm->lines, &vm->doorbells, &vm->ioapic, CALLBACK_PINS);
+	drain_ioapic(vm);
 	spinlock_unlock(&vm->chip_lock);
+	doorbells_follow(vm, moved);
+	doorbells_remind(vm, v->index);
 }
 
 void intr_effect(struct vcpu *v, const struct vlapic_effect *effect)
@@ -160,7 +182,7 @@ void intr_effect(struct vcpu *v, const struct vlapic_effect *effect)
 	if (effect->does & VLAPIC_SEND)
 		intr_send(v->vm, &effect->msg, (int)v->index);
 	if (effect->does & VLAPIC_FACE)
-		retry_held(v->vm);
+		face_changed(v);
 	if (effect->does & VLAPIC_NMI)
 		v->nmi = true;
 	if (effect->does & VLAPIC_INIT)
@@ -187,6 +209,9 @@ void intr_doorbell(struct vm *vm, const struct db_effect *effect)
 	case DB_LINE:
 		raise_callback(vm, effect);
 		break;
+	case DB_LATER:
+		intr_deadline(vm, db_deadline(&vm->doorbells));
+		break;
 	}
 }
 
@@ -202,14 +227,20 @@ uint32_t intr_ioapic_read(struct vm *vm, uint32_t offset)
 
 void intr_ioapic_write(struct vm *vm, uint32_t offset, uint32_t value)
 {
+	uint64_t changed;
+	uint32_t moved;
+
 	spinlock_lock(&vm->chip_lock);
 	/* A directed EOI ends a callback line's interrupt as a broadcast one does. */
 	if (offset == VIOAPIC_EOI && vm->ioapic.version == VIOAPIC_VERSION_EOI)
 		route_eoi(&vm->lines, &vm->ioapic, (uint8_t)value);
 	vioapic_write(&vm->ioapic, offset, value);
-	route_rewritten(&vm->lines, &vm->ioapic, vioapic_changed(&vm->ioapic));
+	changed = vioapic_changed(&vm->ioapic);
+	route_rewritten(&vm->lines, &vm->ioapic, changed);
+	moved = route_follow(&vm->lines, &vm->doorbells, &vm->ioapic, changed);
 	drain_ioapic(vm);
 	spinlock_unlock(&vm->chip_lock);
+	doorbells_follow(vm, moved);
 }
 
 /* The PIT's clock: input-clock ticks since the machine started. */
@@ -218,12 +249,23 @@ static uint64_t pit_now(void)
 	return clock_count(tsc_now(), tsc_hz, VPIT_HZ);
 }
 
+void intr_deadline(struct vm *vm, uint64_t host)
+{
+	uint64_t seen = atomic_load(&vm->chip_deadline);
+
+	do {
+		if (seen <= host)
+			return;
+	} while (!atomic_compare_exchange_weak(&vm->chip_deadline, &seen, host));
+	if (inbox_signal(&vm->vcpu[0]->inbox, INBOX_RESCAN))
+		vcpu_kick(vm->vcpu[0]);
+}
+
 /* Carries OUT of channel 0 to line 0, and says when to look again. Under chip_lock. */
 static void run_pit(struct vm *vm)
 {
 	uint64_t now = pit_now(), deadline;
 	struct vpit_edges edges = vpit_tick(&vm->pit, now);
-	uint64_t host = UINT64_MAX;
 
 	if (edges.rises) {
 		set_line_locked(vm, PIT_LINE, false);
@@ -231,16 +273,15 @@ static void run_pit(struct vm *vm)
 	}
 	set_line_locked(vm, PIT_LINE, edges.out);
 	deadline = vpit_deadline(&vm->pit, now);
-	if (deadline != VPIT_NEVER)
-		host = clock_ticks(deadline, tsc_hz, VPIT_HZ);
-	/* Only VCPU 0's CPU sleeps on it: a deadline that came nearer is told to it. */
-	if (atomic_exchange_explicit(&vm->chip_deadline, host, memory_order_relaxed) > host &&
-	    inbox_signal(&vm->vcpu[0]->inbox, INBOX_RESCAN))
-		vcpu_kick(vm->vcpu[0]);
+	/* Forget the old time first: a doorbell that comes in between finds none and sets its own. */
+	atomic_store(&vm->chip_deadline, UINT64_MAX);
+	intr_deadline(vm, deadline == VPIT_NEVER ? UINT64_MAX : clock_ticks(deadline, tsc_hz, VPIT_HZ));
+	intr_deadline(vm, db_deadline(&vm->doorbells));
 }
 
 void intr_tick(struct vm *vm)
 {
+	doorbells_tick(vm);
 	spinlock_lock(&vm->chip_lock);
 	run_pit(vm);
 	spinlock_unlock(&vm->chip_lock);

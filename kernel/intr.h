@@ -41,7 +41,10 @@ uint8_t intr_acknowledge(struct vm *vm);
 /* INTR as it is now. Any CPU; takes chip_lock. */
 bool intr_wire(struct vm *vm);
 
-/* Runs the PIT up to now and sets vm->chip_deadline. VCPU 0's CPU, when that deadline has passed. */
+/* Something of the VM is due at `host` TSC: VCPU 0's CPU, which keeps its deadlines, wakes for it. Any CPU. */
+void intr_deadline(struct vm *vm, uint64_t host);
+
+/* Runs PIT and doorbells up to now and sets vm->chip_deadline. VCPU 0's CPU, when that deadline has passed. */
 void intr_tick(struct vm *vm);
 
 /* Makes the CPU of a VCPU look at its inbox, wherever it is. Any CPU. */

@@ -8,6 +8,7 @@
 
 #define SEARCH_BYTES   8192u
 #define HEADER_MAGIC   0x1badb002u
+#define HEADER_SIZE    12u  /* without address fields */
 #define FLAGS_KNOWN    0x3u /* of the mandatory ones: page-aligned modules, memory information */
 #define FLAGS_REQUIRED 0xffffu
 #define FLAG_ADDRESSES (1u << 16)
@@ -23,36 +24,23 @@ struct header {
 	uint32_t header_addr, load_addr, load_end_addr, bss_end_addr, entry_addr;
 };
 
-struct elf32_header {
-	uint8_t ident[16];
-	uint16_t type, machine;
-	uint32_t version, entry, phoff, shoff, flags;
-	uint16_t ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
+/*
+ * ELF as its two classes have it in common: the header's addresses are words of `word` bytes from 24 on, and
+ * so are a program header's offset, virtual and physical address, file and memory size, which begin one word
+ * after its start.
+ */
+struct elf_class {
+	uint8_t word, header_size, segment_size;
+	uint8_t entry_size, entry_count; /* e_phentsize, e_phnum: where they are */
 };
-
-struct elf64_header {
-	uint8_t ident[16];
-	uint16_t type, machine;
-	uint32_t version;
-	uint64_t entry, phoff, shoff;
-	uint32_t flags;
-	uint16_t ehsize, phentsize, phnum, shentsize, shnum, shstrndx;
+static const struct elf_class elf_classes[] = {
+	[1] = { .word = 4, .header_size = 52, .segment_size = 32, .entry_size = 42, .entry_count = 44 },
+	[2] = { .word = 8, .header_size = 64, .segment_size = 56, .entry_size = 54, .entry_count = 56 },
 };
-
-struct elf32_segment {
-	uint32_t type, offset, vaddr, paddr, filesz, memsz, flags, align;
-};
-
-struct elf64_segment {
-	uint32_t type, flags;
-	uint64_t offset, vaddr, paddr, filesz, memsz, align;
-};
-
-#define ELF_MAGIC \
-	"\x7f"    \
-	"ELF"
-#define ELF_CLASS   4 /* index into ident: 1 is 32 bits, 2 is 64 */
-#define ELF_DATA    5 /* 1 is little-endian */
+#define ELF_IDENT   "\177ELF" /* then class and byte order, 1: little-endian */
+#define ELF_TYPE    16u
+#define ELF_MACHINE 18u
+#define ELF_ENTRY   24u
 #define TYPE_EXEC   2u
 #define MACHINE_386 3u
 #define MACHINE_X64 62u
@@ -70,7 +58,6 @@ struct map_entry {
 	uint64_t base, length;
 	uint32_t type;
 } __attribute__((packed));
-#define MAP_ENTRIES   4u
 #define MAP_AVAILABLE 1u
 #define MAP_RESERVED  2u
 
@@ -80,10 +67,11 @@ struct module_entry {
 
 static const char loader_name[] = "Bellhop";
 
-/* What one program header, or the address fields, ask for. */
+/* What one program header, or the address fields, ask for; in a program header's order. */
 struct segment {
-	uint64_t offset, filesz;      /* in the file */
-	uint64_t vaddr, paddr, memsz; /* in guest memory */
+	uint64_t offset; /* in the file */
+	uint64_t vaddr, paddr;
+	uint64_t filesz, memsz;
 };
 
 struct loader {
@@ -92,8 +80,9 @@ struct loader {
 	struct segment segment[LOAD_MAX_SEGMENTS];
 	unsigned segments;
 	uint64_t entry;
-	uint64_t end; /* of everything placed from 1 MiB on */
 	struct module_entry module[LOAD_MAX_MODULES];
+	uint32_t at; /* where the information goes on */
+	bool measure;
 };
 
 /* Whether offset to offset + length - 1 lies within size; true for none of them at the very end. */
@@ -107,110 +96,113 @@ static bool overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
 	return a < b + b_size && b < a + a_size;
 }
 
-static bool find_header(const struct load_request *r, struct header *header, uint64_t *offset)
+static uint64_t get(const struct loader *l, uint64_t at, unsigned bytes)
 {
-	size_t limit = r->image_size < SEARCH_BYTES ? r->image_size : SEARCH_BYTES;
-	size_t have;
+	uint64_t value = 0;
 
-	for (*offset = 0; *offset + 12 <= limit; *offset += 4) {
-		have = limit - *offset < sizeof(*header) ? 12 : sizeof(*header);
-		memset(header, 0, sizeof(*header));
-		memcpy(header, (const uint8_t *)r->image + *offset, have);
-		if (header->magic == HEADER_MAGIC && header->magic + header->flags + header->checksum == 0)
-			return !(header->flags & FLAG_ADDRESSES) || have == sizeof(*header);
-	}
-	return false;
+	memcpy(&value, l->image + at, bytes);
+	return value;
 }
 
 /* "The address fields of Multiboot header". */
-static const char *plan_addresses(struct loader *l, const struct header *h, uint64_t offset)
+static const char *plan_addresses(struct loader *l, uint64_t offset)
 {
-	uint64_t before = (uint64_t)h->header_addr - h->load_addr, end = h->load_end_addr, start;
+	struct header h;
+	uint64_t before, start, end;
 
-	if (h->header_addr < h->load_addr || before > offset)
+	memcpy(&h, l->image + offset, sizeof(h));
+	before = (uint64_t)h.header_addr - h.load_addr;
+	end = h.load_end_addr;
+	if (h.header_addr < h.load_addr || before > offset)
 		return "its multiboot address fields lie outside of the file";
 	start = offset - before;
 	if (end == 0)
-		end = h->load_addr + (l->request->image_size - start);
-	if (end < h->load_addr || (h->bss_end_addr && h->bss_end_addr < end))
+		end = h.load_addr + (l->request->image_size - start);
+	if (end < h.load_addr || (h.bss_end_addr && h.bss_end_addr < end))
 		return "its multiboot address fields contradict each other";
 	l->segment[0] = (struct segment){
 		.offset = start,
-		.filesz = end - h->load_addr,
-		.vaddr = h->load_addr,
-		.paddr = h->load_addr,
-		.memsz = (h->bss_end_addr ? h->bss_end_addr : end) - h->load_addr,
+		.vaddr = h.load_addr,
+		.paddr = h.load_addr,
+		.filesz = end - h.load_addr,
+		.memsz = (h.bss_end_addr ? h.bss_end_addr : end) - h.load_addr,
 	};
 	l->segments = 1;
-	l->entry = h->entry_addr;
+	l->entry = h.entry_addr;
 	return NULL;
 }
 
-static const char *plan_elf32(struct loader *l, const struct elf32_header *h, unsigned index,
-                              struct segment *out)
+static const char *plan_segment(struct loader *l, const struct elf_class *class, uint64_t at)
 {
-	struct elf32_segment s;
-	uint64_t at = h->phoff + (uint64_t)index * h->phentsize;
+	struct segment s;
+	uint64_t word[5];
 
-	if (h->phentsize < sizeof(s) || !inside(at, sizeof(s), l->request->image_size))
-		return "its ELF program headers lie outside of the file";
-	memcpy(&s, l->image + at, sizeof(s));
-	*out = (struct segment){ s.offset, s.filesz, s.vaddr, s.paddr, s.type == LOADABLE ? s.memsz : 0 };
-	return s.type == LOADABLE && s.filesz > s.memsz
-	               ? "an ELF segment is larger in the file than in memory"
-	               : NULL;
+	if (get(l, at, 4) != LOADABLE)
+		return NULL;
+	for (unsigned i = 0; i < 5; i++)
+		word[i] = get(l, at + class->word * (i + 1), class->word);
+	s = (struct segment){ word[0], word[1], word[2], word[3], word[4] };
+	if (s.filesz > s.memsz)
+		return "an ELF segment is larger in the file than in memory";
+	if (s.memsz == 0)
+		return NULL;
+	if (l->segments == LOAD_MAX_SEGMENTS)
+		return "it has more than 16 ELF segments to load";
+	l->segment[l->segments++] = s;
+	return NULL;
 }
 
-static const char *plan_elf64(struct loader *l, const struct elf64_header *h, unsigned index,
-                              struct segment *out)
-{
-	struct elf64_segment s;
-	uint64_t table = (uint64_t)index * h->phentsize;
-
-	if (h->phentsize < sizeof(s) || !inside(h->phoff, table + sizeof(s), l->request->image_size))
-		return "its ELF program headers lie outside of the file";
-	memcpy(&s, l->image + h->phoff + table, sizeof(s));
-	*out = (struct segment){ s.offset, s.filesz, s.vaddr, s.paddr, s.type == LOADABLE ? s.memsz : 0 };
-	return s.type == LOADABLE && s.filesz > s.memsz
-	               ? "an ELF segment is larger in the file than in memory"
-	               : NULL;
-}
-
-/* Both classes agree on the first fields, and ELF64's header is the longer one. */
 static const char *plan_elf(struct loader *l)
 {
-	struct elf32_header h32;
-	struct elf64_header h64 = { 0 };
 	size_t size = l->request->image_size;
-	bool wide;
+	const struct elf_class *class;
+	uint64_t table, step, count;
+	const char *error = NULL;
 
-	memset(&h32, 0, sizeof(h32));
-	memcpy(&h32, l->image, size < sizeof(h32) ? size : sizeof(h32));
-	memcpy(&h64, l->image, size < sizeof(h64) ? size : sizeof(h64));
-	wide = h32.ident[ELF_CLASS] == 2;
-	if (size < (wide ? sizeof(h64) : sizeof(h32)) || memcmp(h32.ident, ELF_MAGIC, 4) != 0)
+	if (size < elf_classes[1].header_size || memcmp(l->image, ELF_IDENT, 4) != 0)
 		return "it is no ELF file and its multiboot header has no address fields";
-	if (h32.ident[ELF_DATA] != 1 || h32.ident[ELF_CLASS] > 2 || h32.type != TYPE_EXEC ||
-	    (h32.machine != MACHINE_386 && h32.machine != MACHINE_X64))
+	class = &elf_classes[l->image[4] == 2 ? 2 : 1];
+	if (l->image[4] > 2 || l->image[5] != 1 || size < class->header_size ||
+	    get(l, ELF_TYPE, 2) != TYPE_EXEC ||
+	    (get(l, ELF_MACHINE, 2) != MACHINE_386 && get(l, ELF_MACHINE, 2) != MACHINE_X64))
 		return "it is no executable ELF file for x86";
-	l->entry = wide ? h64.entry : h32.entry;
-	for (unsigned i = 0; i < (wide ? h64.phnum : h32.phnum); i++) {
-		struct segment s;
-		const char *error = wide ? plan_elf64(l, &h64, i, &s) : plan_elf32(l, &h32, i, &s);
-
-		if (error)
-			return error;
-		if (s.memsz == 0)
-			continue;
-		if (l->segments == LOAD_MAX_SEGMENTS)
-			return "it has more than 16 ELF segments to load";
-		l->segment[l->segments++] = s;
-	}
-	return NULL;
+	l->entry = get(l, ELF_ENTRY, class->word);
+	table = get(l, ELF_ENTRY + class->word, class->word);
+	step = get(l, class->entry_size, 2);
+	count = get(l, class->entry_count, 2);
+	if (count &&
+	    (step < class->segment_size || !inside(table, (count - 1) * step + class->segment_size, size)))
+		return "its ELF program headers lie outside of the file";
+	for (uint64_t i = 0; i < count && !error; i++)
+		error = plan_segment(l, class, table + i * step);
+	return error;
 }
 
-static const char *check_segments(const struct loader *l)
+static const char *plan(struct loader *l)
 {
+	static const char none[] = "it has no multiboot header in its first 8192 bytes";
+	size_t size = l->request->image_size, limit = size < SEARCH_BYTES ? size : SEARCH_BYTES, at = 0;
+	uint32_t flags;
+
+	for (;; at += 4) {
+		if (at + HEADER_SIZE > limit)
+			return none;
+		flags = (uint32_t)get(l, at + 4, 4);
+		if (get(l, at, 4) == HEADER_MAGIC && HEADER_MAGIC + flags + (uint32_t)get(l, at + 8, 4) == 0)
+			break;
+	}
+	if (flags & FLAGS_REQUIRED & ~FLAGS_KNOWN)
+		return "its multiboot header demands a feature that is not offered (a flag of bits 2 to 15)";
+	if (!(flags & FLAG_ADDRESSES))
+		return plan_elf(l);
+	return at + sizeof(struct header) <= limit ? plan_addresses(l, at) : none;
+}
+
+/* The entry point is a virtual address in ELF; the guest starts without paging. */
+static const char *check_segments(const struct loader *l, uint32_t *entry)
+{
+	bool found = false;
+
 	for (unsigned i = 0; i < l->segments; i++) {
 		const struct segment *s = &l->segment[i];
 
@@ -223,62 +215,39 @@ static const char *check_segments(const struct loader *l)
 		for (unsigned j = 0; j < i; j++)
 			if (overlap(s->paddr, s->memsz, l->segment[j].paddr, l->segment[j].memsz))
 				return "two segments overlap";
+		if (!found && l->entry >= s->vaddr && l->entry - s->vaddr < s->memsz) {
+			*entry = (uint32_t)(s->paddr + (l->entry - s->vaddr));
+			found = true;
+		}
 	}
-	return NULL;
+	return found ? NULL : "its entry point lies in no segment";
 }
 
-static void place_segments(struct loader *l)
+static const char *place_image(struct loader *l)
 {
-	l->end = FIRMWARE_END;
+	const struct load_request *r = l->request;
+	uint64_t end = FIRMWARE_END; /* of everything placed from 1 MiB on */
+
 	for (unsigned i = 0; i < l->segments; i++) {
 		const struct segment *s = &l->segment[i];
-		uint8_t *to = l->request->ram + s->paddr;
+		uint8_t *to = r->ram + s->paddr;
 
 		memcpy(to, l->image + s->offset, s->filesz);
 		memset(to + s->filesz, 0, s->memsz - s->filesz);
-		if (s->paddr + s->memsz > l->end)
-			l->end = s->paddr + s->memsz;
+		if (s->paddr + s->memsz > end)
+			end = s->paddr + s->memsz;
 	}
-}
-
-/* The entry point is a virtual address in ELF; the guest starts without paging. */
-static const char *find_entry(const struct loader *l, uint32_t *entry)
-{
-	for (unsigned i = 0; i < l->segments; i++) {
-		const struct segment *s = &l->segment[i];
-
-		if (l->entry < s->vaddr || l->entry - s->vaddr >= s->memsz)
-			continue;
-		*entry = (uint32_t)(s->paddr + (l->entry - s->vaddr));
-		return NULL;
-	}
-	return "its entry point lies in no segment";
-}
-
-static const char *place_modules(struct loader *l)
-{
-	const struct load_request *r = l->request;
-
 	for (unsigned i = 0; i < r->module_count; i++) {
-		uint64_t start = (l->end + PAGE - 1) / PAGE * PAGE;
+		uint64_t start = (end + PAGE - 1) / PAGE * PAGE;
 
 		if (!inside(start, r->module[i].size, r->size))
 			return "its modules do not fit into the VM's memory: give it more with mem=";
 		memcpy(r->ram + start, r->module[i].image, r->module[i].size);
-		l->end = start + r->module[i].size;
+		end = start + r->module[i].size;
 		l->module[i].start = (uint32_t)start;
-		l->module[i].end = (uint32_t)l->end;
+		l->module[i].end = (uint32_t)end;
 	}
 	return NULL;
-}
-
-static uint64_t information_size(const struct load_request *r)
-{
-	uint64_t size = sizeof(struct info) + MAP_ENTRIES * sizeof(struct map_entry) + sizeof(loader_name);
-
-	for (unsigned i = 0; i < r->module_count; i++)
-		size += sizeof(struct module_entry) + strlen(r->module[i].string) + 1;
-	return size + strlen(r->name) + 1 + strlen(r->arguments) + 1;
 }
 
 /* The highest whole pages of conventional memory that the image leaves free; 0: there are none. */
@@ -297,69 +266,49 @@ static uint32_t find_room(const struct loader *l, uint64_t size)
 	return 0;
 }
 
-/* Appends bytes to the information; returns where the guest finds them. */
-static uint32_t append(const struct load_request *r, uint32_t *at, const void *bytes, size_t size)
+/* Appends to the information, unless that is only measured; returns where the guest finds it. */
+static uint32_t append(struct loader *l, const void *bytes, size_t size)
 {
-	uint32_t address = *at;
-
-	memcpy(r->ram + address, bytes, size);
-	*at += (uint32_t)size;
-	return address;
+	if (!l->measure)
+		memcpy(l->request->ram + l->at, bytes, size);
+	l->at += (uint32_t)size;
+	return l->at - (uint32_t)size;
 }
 
-static uint32_t append_command(const struct load_request *r, uint32_t *at)
-{
-	uint32_t address = append(r, at, r->name, strlen(r->name));
-
-	if (r->arguments[0] != '\0') {
-		append(r, at, " ", 1);
-		append(r, at, r->arguments, strlen(r->arguments));
-	}
-	append(r, at, "", 1);
-	return address;
-}
-
-static void place_information(struct loader *l, uint32_t at)
+static void place_information(struct loader *l)
 {
 	const struct load_request *r = l->request;
 	const uint32_t entry_size = sizeof(struct map_entry) - sizeof(uint32_t);
-	const struct map_entry map[MAP_ENTRIES] = {
+	const struct map_entry map[] = {
 		{ entry_size, 0, CONVENTIONAL_END, MAP_AVAILABLE },
 		{ entry_size, CONVENTIONAL_END, FIRMWARE_END - CONVENTIONAL_END, MAP_RESERVED },
 		{ entry_size, FIRMWARE_END, r->size - FIRMWARE_END, MAP_AVAILABLE },
 		{ entry_size, HIGH_RAM, r->high, MAP_AVAILABLE },
 	};
-	uint32_t info_at = at;
 	struct info info = {
 		.flags = INFO_FLAGS,
 		.mem_lower = CONVENTIONAL_END >> 10,
 		.mem_upper = (uint32_t)((r->size - FIRMWARE_END) >> 10),
 		.mods_count = r->module_count,
-		.mmap_length = (r->high ? MAP_ENTRIES : MAP_ENTRIES - 1) * (uint32_t)sizeof(map[0]),
+		.mmap_length = (uint32_t)(sizeof(map) - (r->high ? 0 : sizeof(map[0]))),
 	};
+	size_t modules_size = r->module_count * sizeof(l->module[0]);
+	uint32_t info_at = append(l, &info, sizeof(info));
 
-	at += (uint32_t)sizeof(info);
-	info.mods_addr = at;
-	at += r->module_count * (uint32_t)sizeof(struct module_entry);
-	info.mmap_addr = append(r, &at, map, info.mmap_length);
-	info.cmdline = append_command(r, &at);
-	info.boot_loader_name = append(r, &at, loader_name, sizeof(loader_name));
+	info.mods_addr = append(l, l->module, modules_size);
+	info.mmap_addr = append(l, map, info.mmap_length);
+	info.boot_loader_name = append(l, loader_name, sizeof(loader_name));
+	info.cmdline = append(l, r->name, strlen(r->name));
+	if (r->arguments[0] != '\0')
+		append(l, " ", 1);
+	append(l, r->arguments, strlen(r->arguments) + 1);
 	for (unsigned i = 0; i < r->module_count; i++)
-		l->module[i].string = append(r, &at, r->module[i].string, strlen(r->module[i].string) + 1);
-	memcpy(r->ram + info.mods_addr, l->module, r->module_count * sizeof(l->module[0]));
+		l->module[i].string = append(l, r->module[i].string, strlen(r->module[i].string) + 1);
+	if (l->measure)
+		return;
+	/* Now that all addresses are known. */
 	memcpy(r->ram + info_at, &info, sizeof(info));
-}
-
-static const char *plan(struct loader *l)
-{
-	struct header header;
-	uint64_t offset;
-
-	if (!find_header(l->request, &header, &offset))
-		return "it has no multiboot header in its first 8192 bytes";
-	if (header.flags & FLAGS_REQUIRED & ~FLAGS_KNOWN)
-		return "its multiboot header demands a feature that is not offered (a flag of bits 2 to 15)";
-	return header.flags & FLAG_ADDRESSES ? plan_addresses(l, &header, offset) : plan_elf(l);
+	memcpy(r->ram + info.mods_addr, l->module, modules_size);
 }
 
 const char *load_multiboot(const struct load_request *request, struct load_start *start)
@@ -368,18 +317,18 @@ const char *load_multiboot(const struct load_request *request, struct load_start
 	const char *error = plan(&l);
 
 	if (!error)
-		error = check_segments(&l);
+		error = check_segments(&l, &start->entry);
 	if (!error)
-		error = find_entry(&l, &start->entry);
+		error = place_image(&l);
 	if (error)
 		return error;
-	place_segments(&l);
-	error = place_modules(&l);
-	if (error)
-		return error;
-	start->info = find_room(&l, information_size(request));
+	l.measure = true;
+	place_information(&l);
+	start->info = find_room(&l, l.at);
 	if (start->info == 0)
 		return "it leaves no room for the multiboot information below 640 KiB";
-	place_information(&l, start->info);
+	l.measure = false;
+	l.at = start->info;
+	place_information(&l);
 	return NULL;
 }

@@ -14,10 +14,12 @@ struct load_module {
 	const char *string; /* never NULL */
 };
 
+#define LOAD_MAX_MODULES  8
+#define LOAD_MAX_SEGMENTS 16
+
 struct load_request {
-	uint8_t *
-		ram; /* guest-physical 0 to `size`; zeroed, as nothing is written beyond image and information */
-	uint64_t size; /* at least 1 MiB, at most 3 GiB */
+	uint8_t *ram;  /* guest-physical 0 to `size`; zeroed, for only what is loaded is written */
+	uint64_t size; /* 1 MiB to 3 GiB */
 	uint64_t high; /* bytes of RAM at 4 GiB, for the memory map */
 	const void *image;
 	size_t image_size;
@@ -27,9 +29,6 @@ struct load_request {
 	unsigned module_count; /* at most LOAD_MAX_MODULES */
 };
 
-#define LOAD_MAX_MODULES  8
-#define LOAD_MAX_SEGMENTS 16
-
 struct load_start {
 	uint32_t entry;
 	uint32_t info; /* guest-physical address of the multiboot information, for EBX */
@@ -37,8 +36,9 @@ struct load_start {
 
 /*
  * Places image, modules and information. NULL, or why the image is refused (RAM may then have been written).
- * Segments go to their physical addresses, anywhere but the firmware's area from 640 KiB to 1 MiB; modules page-aligned
- * above the image and 1 MiB; the information as high below 640 KiB as the image leaves room, never in page 0.
+ * Segments go to their physical addresses, anywhere but the firmware's area from 640 KiB to 1 MiB; modules
+ * page-aligned above the image and 1 MiB; the information as high below 640 KiB as the image leaves room,
+ * never in page 0.
  */
 const char *load_multiboot(const struct load_request *request, struct load_start *start);
 

@@ -16,14 +16,8 @@ static struct spinlock console_lock;
 /* How many have called panic(); written by any CPU. */
 static _Atomic unsigned panics;
 
-static const char *const level_names[] = {
-	[LOG_HV] = "hv:",
-	[LOG_GUEST] = "guest:",
-	[LOG_CONFIG] = "config:",
-};
-
 /* Text with a carriage return before each line's end, which a terminal on a serial line needs. */
-static void put_lines(const char *text)
+static void put_text(const char *text)
 {
 	for (; *text; text++) {
 		if (*text == '\n')
@@ -34,17 +28,18 @@ static void put_lines(const char *text)
 
 static void put_line(enum log_level level, const char *text)
 {
-	uint64_t ticks = tsc_now() - tsc_boot;
+	static const char *const names[] = {
+		[LOG_HV] = "hv:", [LOG_GUEST] = "guest:", [LOG_CONFIG] = "config:"
+	};
+	/* Before the TSC's rate is known every line is at 0. */
+	uint64_t hz = tsc_hz ? tsc_hz : 1, ticks = tsc_hz ? tsc_now() - tsc_boot : 0;
 	char head[40];
 
-	/* Before the TSC's rate is known every line is at 0. */
-	if (tsc_hz == 0)
-		ticks = 0;
-	format_text(head, sizeof(head), "[%3lu.%06lu] %-7s ", tsc_hz ? ticks / tsc_hz : 0,
-	            tsc_hz ? ticks % tsc_hz * 1000000 / tsc_hz : 0, level_names[level]);
-	put_lines(head);
-	put_lines(text);
-	put_lines("\n");
+	format_text(head, sizeof(head), "[%3lu.%06lu] %-7s ", ticks / hz, ticks % hz * 1000000 / hz,
+	            names[level]);
+	put_text(head);
+	put_text(text);
+	put_text("\n");
 }
 
 static void log_list(enum log_level level, const char *fmt, va_list args)
@@ -94,14 +89,12 @@ void panic(const char *fmt, ...)
 	if (atomic_fetch_add_explicit(&panics, 1, memory_order_relaxed) != 0)
 		cpu_stop();
 	cpu_stop_others();
-
 	length = format_text(text, sizeof(text), "panic: ");
 	va_start(args, fmt);
 	format_list(text + length, sizeof(text) - (size_t)length, fmt, args);
 	va_end(args);
-	/* No lock: its holder may be stopped by now, or be this CPU. A torn line before this one is the
-	 * lesser evil. */
-	put_lines("\n");
+	/* No lock: its holder may be stopped by now, or be this CPU. A torn line before is the lesser evil. */
+	put_text("\n");
 	put_line(LOG_HV, text);
 	machine_end();
 }

@@ -38,10 +38,12 @@ static void run_cpu(void)
 static void read_configuration(const struct boot_info *boot)
 {
 	char error[CONFIG_ERROR_SIZE];
+	bool right = config_options(&config, boot->cmdline, error);
 
-	if (!config_options(&config, boot->cmdline, error))
-		refuse(LOG_CONFIG, "%s", error);
+	/* First of all: a refusal, too, has to end an emulator's run. */
 	machine_end_way = config.end;
+	if (!right)
+		refuse(LOG_CONFIG, "%s", error);
 	for (unsigned i = 0; i < boot->module_count; i++) {
 		const struct boot_module *m = &boot->modules[i];
 
@@ -76,9 +78,10 @@ static void make_vms(void)
 
 void kernel_main(const struct boot_info *boot)
 {
+	read_configuration(boot);
+	machine_init(boot);
 	log_line(LOG_HV, "Bellhop, doorbell ABI %d, TSC %lu kHz, %lu MiB free", BH_ABI_VERSION, tsc_hz / 1000,
 	         memory_free_bytes() >> 20);
-	read_configuration(boot);
 	virt_pick();
 	smp_start(run_cpu);
 	check_configuration();

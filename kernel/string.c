@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Memory and string functions. The string instructions are fast on hardware and one step per 8 bytes on an
- * emulator. */
+/* Memory and string functions. String instructions are fast on hardware, and on an emulator one step for 8 bytes. */
 #include "kernel/string.h"
 
 #include <stdint.h>
@@ -8,25 +7,10 @@
 void *memcpy(void *restrict to, const void *restrict from, size_t n)
 {
 	void *d = to;
-	const void *s = from;
 	size_t words = n / 8, bytes = n % 8;
 
-	__asm__ volatile("rep movsq" : "+D"(d), "+S"(s), "+c"(words) : : "memory");
-	__asm__ volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(bytes) : : "memory");
-	return to;
-}
-
-void *memmove(void *to, const void *from, size_t n)
-{
-	char *d = to;
-	const char *s = from;
-
-	if ((uintptr_t)d - (uintptr_t)s >= n)
-		return memcpy(to, from, n);
-	/* `to` lies inside `from`: from the top down, so that nothing is overwritten before it is read. */
-	d += n - 1;
-	s += n - 1;
-	__asm__ volatile("std; rep movsb; cld" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
+	__asm__ volatile("rep movsq" : "+D"(d), "+S"(from), "+c"(words) : : "memory");
+	__asm__ volatile("rep movsb" : "+D"(d), "+S"(from), "+c"(bytes) : : "memory");
 	return to;
 }
 
@@ -60,16 +44,14 @@ size_t strlen(const char *s)
 	return n;
 }
 
-int strcmp(const char *a, const char *b)
-{
-	for (; *a && *a == *b; a++, b++)
-		;
-	return (uint8_t)*a - (uint8_t)*b;
-}
-
 int strncmp(const char *a, const char *b, size_t n)
 {
 	for (; n && *a && *a == *b; a++, b++, n--)
 		;
 	return n ? (uint8_t)*a - (uint8_t)*b : 0;
+}
+
+int strcmp(const char *a, const char *b)
+{
+	return strncmp(a, b, SIZE_MAX);
 }

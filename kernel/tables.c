@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ACPI tables (ACPI Specification 2.0 layouts, which every later system reads) and the MP table (MP Specification 1.4). */
+/* ACPI tables (layouts of ACPI Specification 2.0, which later systems read) and the MP table (MP 1.4). */
 #include "kernel/tables.h"
-
-#include <stddef.h>
 
 #include "kernel/dev/vpm.h"
 #include "kernel/string.h"
@@ -12,10 +10,6 @@
 #define ISA_LINES      16u
 #define TIMER_PIN      2u      /* ISA line 0 arrives there; pin 0 has the 8259 pair's INTR */
 #define SCI_FLAGS      0x000du /* level-triggered, active high: MPS INTI flags of ACPI and MP alike */
-
-#define RSDP_SIZE     36u
-#define FACS_SIZE     64u
-#define FLOATING_SIZE 16u
 
 /* Fixed places: tables of fixed size first. */
 #define RSDP     TABLES_BASE
@@ -34,43 +28,40 @@ struct writer {
 	uint32_t at;
 };
 
-/* The lowest `bytes` bytes of value, little-endian. */
-static void put(struct writer *w, unsigned bytes, uint64_t value)
+static void put(struct writer *w, const void *bytes, uint32_t size)
 {
-	for (unsigned i = 0; i < bytes; i++, value >>= 8)
-		w->ram[w->at++] = (uint8_t)value;
+	memcpy(w->ram + w->at, bytes, size);
+	w->at += size;
 }
 
-static void put_text(struct writer *w, const char *text)
-{
-	for (; *text; text++)
-		put(w, 1, (uint8_t)*text);
-}
+/* Bytes in the order in which the specifications list the fields; longer ones are little-endian. */
+#define LE16(value)       (uint8_t)(value), (uint8_t)((value) >> 8)
+#define LE32(value)       LE16(value), LE16((value) >> 16)
+#define LE64(value)       LE32(value), LE32((uint64_t)(value) >> 32)
+#define PUT(w, ...)       put(w, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
+#define PUT_TEXT(w, text) put(w, text, sizeof(text) - 1)
+/* "Generic Address Structure" of an I/O port. */
+#define IO_PORT(bits, port) 1, bits, 0, 0, LE64(port)
+#define NO_PORT             LE32(0), LE64(0)
 
 /* Makes `size` bytes at `start` add up to 0 by the byte at `place`. */
 static void seal(uint8_t *ram, uint32_t start, uint32_t size, uint32_t place)
 {
 	uint8_t sum = 0;
 
-	ram[place] = 0;
 	for (uint32_t i = 0; i < size; i++)
 		sum = (uint8_t)(sum + ram[start + i]);
-	ram[place] = (uint8_t)-sum;
+	ram[place] = (uint8_t)(ram[place] - sum);
 }
 
-/* "System Description Table Header"; the length follows in finish(). */
+/* "System Description Table Header"; length and checksum follow in finish(). */
 static struct writer begin(uint8_t *ram, uint32_t at, const char *signature, uint8_t revision)
 {
 	struct writer w = { ram, at };
 
-	put_text(&w, signature);
-	put(&w, 4, 0);
-	put(&w, 1, revision);
-	put(&w, 1, 0);
-	put_text(&w, "BELHOPBELLHOP ");
-	put(&w, 4, 1);
-	put_text(&w, "BELL");
-	put(&w, 4, 1);
+	put(&w, signature, 4);
+	PUT(&w, LE32(0), revision, 0);
+	PUT_TEXT(&w, "BELHOPBELLHOP \1\0\0\0BELL\1\0\0\0");
 	return w;
 }
 
@@ -78,121 +69,56 @@ static void finish(const struct writer *w, uint32_t start)
 {
 	struct writer length = { w->ram, start + 4 };
 
-	put(&length, 4, w->at - start);
+	PUT(&length, LE32(w->at - start));
 	seal(w->ram, start, w->at - start, start + 9);
 }
 
 /* "Root System Description Pointer": the first checksum covers the 20 bytes that ACPI 1.0 had. */
-static void write_rsdp(uint8_t *ram)
-{
-	struct writer w = { ram, RSDP };
-
-	put_text(&w, "RSD PTR ");
-	put(&w, 1, 0);
-	put_text(&w, "BELHOP");
-	put(&w, 1, 2);
-	put(&w, 4, RSDT);
-	put(&w, 4, RSDP_SIZE);
-	put(&w, 8, XSDT);
-	put(&w, 4, 0);
-	seal(ram, RSDP, 20, RSDP + 8);
-	seal(ram, RSDP, RSDP_SIZE, RSDP + 32);
-}
-
 static void write_roots(uint8_t *ram)
 {
-	struct writer r = begin(ram, RSDT, "RSDT", 1), x = begin(ram, XSDT, "XSDT", 1);
+	struct writer rsdp = { ram, RSDP }, rsdt = begin(ram, RSDT, "RSDT", 1),
+		      xsdt = begin(ram, XSDT, "XSDT", 1);
 
-	put(&r, 4, FADT);
-	put(&r, 4, MADT);
-	put(&x, 8, FADT);
-	put(&x, 8, MADT);
-	finish(&r, RSDT);
-	finish(&x, XSDT);
-}
-
-/* AML: Name (\_S5, Package () {5, 5, 0, 0}). */
-static void write_dsdt(uint8_t *ram)
-{
-	static const uint8_t code[] = { 0x08, '\\', '_',          'S',  '5',          '_',  0x12, 0x08,
-		                        0x04, 0x0a, PM_SLEEP_OFF, 0x0a, PM_SLEEP_OFF, 0x00, 0x00 };
-	struct writer w = begin(ram, DSDT, "DSDT", 2);
-
-	memcpy(ram + w.at, code, sizeof(code));
-	w.at += (uint32_t)sizeof(code);
-	finish(&w, DSDT);
-}
-
-/* "Generic Address Structure" of an I/O port. */
-static void put_port(struct writer *w, unsigned bits, uint64_t port)
-{
-	put(w, 1, port ? 1 : 0);
-	put(w, 1, port ? bits : 0);
-	put(w, 2, 0);
-	put(w, 8, port);
+	PUT_TEXT(&rsdp, "RSD PTR \0BELHOP");
+	PUT(&rsdp, 2, LE32(RSDT), LE32(36), LE64(XSDT), LE32(0));
+	seal(ram, RSDP, 20, RSDP + 8);
+	seal(ram, RSDP, 36, RSDP + 32);
+	PUT(&rsdt, LE32(FADT), LE32(MADT));
+	PUT(&xsdt, LE64(FADT), LE64(MADT));
+	finish(&rsdt, RSDT);
+	finish(&xsdt, XSDT);
 }
 
 /*
- * "Fixed ACPI Description Table". Flags: WBINVD, PROC_C1, no fixed power or sleep button, no fixed RTC wake status, 32-bit
- * timer, reset register. Boot flags: there are ISA devices (but no 8042), and there is no VGA.
+ * "Fixed ACPI Description Table". Flags: WBINVD, PROC_C1, no fixed power or sleep button, no fixed RTC wake
+ * status, 32-bit timer, reset register. Boot flags: there are ISA devices (but no 8042), and there is no VGA.
  */
-static void write_fadt(uint8_t *ram)
+static void write_fixed(uint8_t *ram)
 {
-	struct writer w = begin(ram, FADT, "FACP", 3);
+	struct writer fadt = begin(ram, FADT, "FACP", 3), dsdt = begin(ram, DSDT, "DSDT", 2),
+		      facs = { ram, FACS };
 
-	put(&w, 4, FACS);
-	put(&w, 4, DSDT);
-	put(&w, 2, 0);
-	put(&w, 2, PM_SCI);
-	put(&w, 8, 0); /* no SMI command port: always in ACPI mode */
-	put(&w, 4, PM_EVENT);
-	put(&w, 4, 0);
-	put(&w, 4, PM_CONTROL);
-	put(&w, 8, 0);
-	put(&w, 4, PM_TIMER);
-	put(&w, 8, 0);
-	put(&w, 4, 0x04000204); /* lengths: PM1 event 4, control 2, PM2 none, timer 4 */
-	put(&w, 4, 0);
-	put(&w, 2, 0xffff); /* neither C2 */
-	put(&w, 2, 0xffff); /* nor C3 */
-	put(&w, 8, 0);
-	put(&w, 1, 0x32); /* the clock's century */
-	put(&w, 2, 0x0005);
-	put(&w, 1, 0);
-	put(&w, 4, 0x00000575);
-	put_port(&w, 8, 0xcf9);
-	put(&w, 4, 0x06); /* the value that resets */
-	put(&w, 8, FACS);
-	put(&w, 8, DSDT);
-	put_port(&w, 32, PM_EVENT);
-	put_port(&w, 0, 0);
-	put_port(&w, 16, PM_CONTROL);
-	put_port(&w, 0, 0);
-	put_port(&w, 0, 0);
-	put_port(&w, 32, PM_TIMER);
-	put_port(&w, 0, 0);
-	put_port(&w, 0, 0);
-	finish(&w, FADT);
-}
+	PUT(&fadt, LE32(FACS), LE32(DSDT), 0, 0, LE16(PM_SCI));
+	PUT(&fadt, LE64(0)); /* no SMI command port: always in ACPI mode */
+	PUT(&fadt, LE32(PM_EVENT), LE32(0), LE32(PM_CONTROL), LE32(0), LE32(0), LE32(PM_TIMER), LE64(0));
+	PUT(&fadt, 4, 2, 0, 4, LE32(0));                 /* lengths: PM1 event, PM1 control, no PM2, timer */
+	PUT(&fadt, LE16(0xffff), LE16(0xffff), LE64(0)); /* neither C2 nor C3 */
+	PUT(&fadt, 0x32, LE16(0x0005), 0, LE32(0x575));  /* the clock's century, boot flags, flags */
+	PUT(&fadt, IO_PORT(8, 0xcf9), 0x06, 0, 0, 0);    /* reset register, and the value that resets */
+	PUT(&fadt, LE64(FACS), LE64(DSDT));
+	PUT(&fadt, IO_PORT(32, PM_EVENT), NO_PORT, IO_PORT(16, PM_CONTROL), NO_PORT, NO_PORT);
+	PUT(&fadt, IO_PORT(32, PM_TIMER), NO_PORT, NO_PORT);
+	finish(&fadt, FADT);
 
-/* "Firmware ACPI Control Structure": only there because systems insist on one; it has no checksum. */
-static void write_facs(uint8_t *ram)
-{
-	struct writer w = { ram, FACS };
+	/* AML: Name (\_S5, Package () {5, 5, 0, 0}). */
+	PUT(&dsdt, 0x08, '\\', '_', 'S', '5', '_', 0x12, 0x08, 0x04, 0x0a, PM_SLEEP_OFF, 0x0a, PM_SLEEP_OFF,
+	    0, 0);
+	finish(&dsdt, DSDT);
 
-	put_text(&w, "FACS");
-	put(&w, 4, FACS_SIZE);
+	/* "Firmware ACPI Control Structure": only there because systems insist on one; it has no checksum. */
+	PUT_TEXT(&facs, "FACS");
+	PUT(&facs, LE32(64));
 	ram[FACS + 32] = 1;
-}
-
-static void put_override(struct writer *w, uint8_t line, uint32_t pin, uint16_t flags)
-{
-	put(w, 1, 2);
-	put(w, 1, 10);
-	put(w, 1, 0);
-	put(w, 1, line);
-	put(w, 4, pin);
-	put(w, 2, flags);
 }
 
 /* "Multiple APIC Description Table". */
@@ -200,108 +126,59 @@ static void write_madt(uint8_t *ram, const struct tables_setup *setup)
 {
 	struct writer w = begin(ram, MADT, "APIC", 3);
 
-	put(&w, 4, LAPIC_ADDRESS);
-	put(&w, 4, 1); /* there is an 8259 pair as well */
-	for (unsigned i = 0; i < setup->vcpus; i++) {
-		put(&w, 2, 0x0800);
-		put(&w, 1, i);
-		put(&w, 1, i);
-		put(&w, 4, 1);
-	}
-	put(&w, 2, 0x0c01);
-	put(&w, 2, setup->ioapic_id);
-	put(&w, 4, IOAPIC_ADDRESS);
-	put(&w, 4, 0);
-	put_override(&w, 0, TIMER_PIN, 0);
-	put_override(&w, PM_SCI, PM_SCI, SCI_FLAGS);
-	put(&w, 2, 0x0604); /* NMI arrives at LINT1 of every processor */
-	put(&w, 1, 0xff);
-	put(&w, 2, 0);
-	put(&w, 1, 1);
+	PUT(&w, LE32(LAPIC_ADDRESS), LE32(1)); /* there is an 8259 pair as well */
+	for (uint8_t i = 0; i < setup->vcpus; i++)
+		PUT(&w, 0, 8, i, i, LE32(1));
+	PUT(&w, 1, 12, setup->ioapic_id, 0, LE32(IOAPIC_ADDRESS), LE32(0));
+	PUT(&w, 2, 10, 0, 0, LE32(TIMER_PIN), LE16(0));
+	PUT(&w, 2, 10, 0, PM_SCI, LE32(PM_SCI), LE16(SCI_FLAGS));
+	PUT(&w, 4, 6, 0xff, LE16(0), 1); /* NMI arrives at LINT1 of every processor */
 	finish(&w, MADT);
 }
 
-/* I/O and local interrupt entries of the MP table have one form. */
-enum mp_type { MP_INT = 0, MP_NMI = 1, MP_EXTINT = 3 };
-static void put_interrupt(struct writer *w, unsigned entry, enum mp_type type, unsigned flags, unsigned line,
-                          unsigned apic, unsigned pin)
+/* "Default I/O interrupt assignment" of a board with the timer on pin 2, and local interrupts: 18 entries. */
+static void put_interrupts(struct writer *w, uint8_t ioapic)
 {
-	put(w, 1, entry);
-	put(w, 1, type);
-	put(w, 2, flags);
-	put(w, 1, 0);
-	put(w, 1, line);
-	put(w, 1, apic);
-	put(w, 1, pin);
-}
+	enum { INT = 0, NMI = 1, EXTINT = 3 };
 
-/* "Default I/O interrupt assignment" of a board with the timer on pin 2. Returns the number of entries. */
-static unsigned put_interrupts(struct writer *w, uint8_t ioapic)
-{
-	unsigned entries = 3;
-
-	put_interrupt(w, 3, MP_EXTINT, 0, 0, ioapic, 0);
-	for (unsigned line = 0; line < ISA_LINES; line++) {
-		if (line == 2) /* the second 8259's */
-			continue;
-		put_interrupt(w, 3, MP_INT, line == PM_SCI ? SCI_FLAGS : 0, line, ioapic,
-		              line ? line : TIMER_PIN);
-		entries++;
-	}
-	put_interrupt(w, 4, MP_EXTINT, 0, 0, 0xff, 0);
-	put_interrupt(w, 4, MP_NMI, 0, 0, 0xff, 1);
-	return entries;
+	PUT(w, 3, EXTINT, LE16(0), 0, 0, ioapic, 0);
+	for (uint8_t line = 0; line < ISA_LINES; line++)
+		if (line != 2) /* the second 8259's */
+			PUT(w, 3, INT, LE16(line == PM_SCI ? SCI_FLAGS : 0), 0, line, ioapic,
+			    line ? line : TIMER_PIN);
+	PUT(w, 4, EXTINT, LE16(0), 0, 0, 0xff, 0);
+	PUT(w, 4, NMI, LE16(0), 0, 0, 0xff, 1);
 }
 
 static void write_mp(uint8_t *ram, const struct tables_setup *setup)
 {
 	struct writer w = { ram, MP + 44 }, header = { ram, MP }, floating = { ram, FLOATING };
-	unsigned entries = setup->vcpus + 2;
 
-	for (unsigned i = 0; i < setup->vcpus; i++) {
-		put(&w, 1, 0);
-		put(&w, 1, i);
-		put(&w, 1, 0x14);           /* version of its LAPIC */
-		put(&w, 1, i == 0 ? 3 : 1); /* usable; the first one boots */
-		put(&w, 4, setup->cpu_signature);
-		put(&w, 4, setup->cpu_features);
-		put(&w, 8, 0);
-	}
-	put(&w, 2, 0x0001);
-	put_text(&w, "ISA   ");
-	put(&w, 1, 2);
-	put(&w, 1, setup->ioapic_id);
-	put(&w, 1, setup->ioapic_version);
-	put(&w, 1, 1);
-	put(&w, 4, IOAPIC_ADDRESS);
-	entries += put_interrupts(&w, setup->ioapic_id);
+	/* Version of the LAPIC; usable, and the first one boots. */
+	for (uint8_t i = 0; i < setup->vcpus; i++)
+		PUT(&w, 0, i, 0x14, i ? 1 : 3, LE32(setup->cpu_signature), LE32(setup->cpu_features),
+		    LE64(0));
+	PUT(&w, 1, 0, 'I', 'S', 'A', ' ', ' ', ' ');
+	PUT(&w, 2, setup->ioapic_id, setup->ioapic_version, 1, LE32(IOAPIC_ADDRESS));
+	put_interrupts(&w, setup->ioapic_id);
 
-	put_text(&header, "PCMP");
-	put(&header, 2, w.at - MP);
-	put(&header, 2, 4); /* MP 1.4, and the checksum */
-	put_text(&header, "BELLHOP ");
-	put_text(&header, "Bellhop VM  ");
-	put(&header, 6, 0);
-	put(&header, 2, entries);
-	put(&header, 4, LAPIC_ADDRESS);
-	put(&header, 4, 0);
+	PUT_TEXT(&header, "PCMP");
+	PUT(&header, LE16(w.at - MP), 4, 0); /* MP 1.4, and the checksum */
+	PUT_TEXT(&header, "BELLHOP Bellhop VM  ");
+	PUT(&header, LE32(0), LE16(0), LE16(setup->vcpus + 2 + 18), LE32(LAPIC_ADDRESS), LE32(0));
 	seal(ram, MP, w.at - MP, MP + 7);
 
-	put_text(&floating, "_MP_");
-	put(&floating, 4, MP);
-	put(&floating, 2, 0x0401); /* one paragraph; MP 1.4 */
-	put(&floating, 6, 0);      /* checksum; a table follows; virtual-wire mode */
-	seal(ram, FLOATING, FLOATING_SIZE, FLOATING + 10);
+	/* One paragraph; MP 1.4; checksum; a table follows; virtual-wire mode. */
+	PUT_TEXT(&floating, "_MP_");
+	PUT(&floating, LE32(MP), 1, 4, 0, 0, 0, 0, 0, 0);
+	seal(ram, FLOATING, 16, FLOATING + 10);
 }
 
 void tables_write(uint8_t *ram, const struct tables_setup *setup)
 {
 	memset(ram + TABLES_BASE, 0, TABLES_END - TABLES_BASE);
-	write_rsdp(ram);
 	write_roots(ram);
-	write_dsdt(ram);
-	write_facs(ram);
-	write_fadt(ram);
+	write_fixed(ram);
 	write_madt(ram, setup);
 	write_mp(ram, setup);
 }

@@ -20,6 +20,9 @@
 #define FIRMWARE_LINT0 0x700
 #define FIRMWARE_LINT1 0x400
 
+/* docs/abi.md, "Budgets". */
+#define BUDGET_PERIODS_A_SECOND 100
+
 /* Four bits in the register, so it may coincide with an APIC ID: in a PC with an xAPIC bus that is no conflict. */
 #define IOAPIC_ID 0
 
@@ -114,21 +117,14 @@ static void set_firmware_state(struct vlapic *apic)
 	vlapic_mmio_write(apic, APIC_LVT_LINT1 * 16, FIRMWARE_LINT1, 0);
 }
 
-/* One leaf as the guest is shown it at its start. */
-static void guest_leaf(const struct config_vm *from, uint32_t leaf, uint32_t out[4])
+/* One register, 0 EAX to 3 EDX, of a CPUID leaf as the guest is shown it at its start. */
+static uint32_t guest_cpuid(const struct config_vm *from, uint32_t leaf, unsigned reg)
 {
 	const struct cpuid_view view = { .vcpus = from->vcpus, .x2apic = from->x2apic, .apic_enabled = true };
-
-	cpuid_guest(&view, leaf, 0, out);
-}
-
-/* SDM vol. 2, "CPUID": leaf 0x80000008, EAX bits 7:0. */
-static uint8_t guest_phys_bits(const struct config_vm *from)
-{
 	uint32_t out[4];
 
-	guest_leaf(from, 0x80000008, out);
-	return (uint8_t)out[0];
+	cpuid_guest(&view, leaf, 0, out);
+	return out[reg];
 }
 
 static void make_vcpu(struct vm *vm, const struct config_vm *from, unsigned index)
@@ -141,7 +137,7 @@ static void make_vcpu(struct vm *vm, const struct config_vm *from, unsigned inde
 		.x2apic = from->x2apic,
 		.tsc_deadline = true,
 		.eoi_suppression = true,
-		.phys_bits = guest_phys_bits(from),
+		.phys_bits = (uint8_t)guest_cpuid(from, 0x80000008, 0),
 	};
 
 	v->vm = vm;
@@ -181,16 +177,14 @@ static void make_platform(struct vm *vm, const struct config_vm *from)
 
 static void write_tables(struct vm *vm, const struct config_vm *from)
 {
-	struct tables_setup setup = {
+	const struct tables_setup setup = {
 		.vcpus = vm->vcpu_count,
 		.ioapic_id = IOAPIC_ID,
 		.ioapic_version = from->ioapic_version,
+		.cpu_signature = guest_cpuid(from, 1, 0),
+		.cpu_features = guest_cpuid(from, 1, 3),
 	};
-	uint32_t leaf[4];
 
-	guest_leaf(from, 1, leaf);
-	setup.cpu_signature = leaf[0];
-	setup.cpu_features = leaf[3];
 	tables_write(vm->ram_low, &setup);
 }
 
@@ -238,8 +232,10 @@ struct vm *vm_create(const struct config *config, const struct config_vm *from)
 	vm->vcpu_count = from->vcpus;
 	atomic_init(&vm->running, from->vcpus);
 	vm->bus.count = from->vcpus;
-	db_init(&vm->doorbells, ports, from->vcpus, from->route);
+	db_init(&vm->doorbells, ports, &vm->bus, from->vcpus, from->route);
+	db_set_budget(&vm->doorbells, from->budget, tsc_hz / BUDGET_PERIODS_A_SECOND);
 	make_ram(vm, from);
+	vm->gigabyte_pages = guest_cpuid(from, 0x80000001, 3) >> 26 & 1; /* SDM vol. 2, "CPUID" */
 	make_platform(vm, from);
 	for (unsigned i = 0; i < from->vcpus; i++)
 		make_vcpu(vm, from, i);

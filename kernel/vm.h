@@ -68,7 +68,8 @@ struct vm {
 	uint64_t ram_low_size;
 	uint8_t *ram_high;
 	uint64_t ram_high_size;
-	void *space; /* the backend's page tables for it */
+	void *space;         /* the backend's page tables for it */
+	bool gigabyte_pages; /* its CPUID shows 1-GByte pages; constant */
 
 	struct spinlock chip_lock;
 	struct vioapic ioapic;
@@ -76,7 +77,7 @@ struct vm {
 	struct vpit pit;
 	struct route_lines lines;
 	bool intr;                      /* the 8259's INTR wire; under chip_lock */
-	_Atomic uint64_t chip_deadline; /* host TSC at which VCPU 0's CPU looks at the PIT again */
+	_Atomic uint64_t chip_deadline; /* host TSC at which VCPU 0's CPU looks at PIT and doorbells again */
 	struct apic_bus bus;            /* the faces of all VCPUs */
 
 	struct db_vm doorbells;

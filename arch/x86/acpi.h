@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Which CPUs the machine has, by ACPI. Pure C: memory is reached through a function, the host's tests give
- * their own. */
+/* Which CPUs the machine has, by ACPI. Pure C: memory is reached through a function; the host's tests give theirs. */
 #ifndef ARCH_X86_ACPI_H
 #define ARCH_X86_ACPI_H
 
@@ -19,9 +18,9 @@ struct acpi_cpus {
 typedef const void *acpi_map(uint64_t address, size_t size);
 
 /*
- * Follows the RSDP (`size` bytes, 20 or 36) to the MADT. Returns NULL with `cpus` filled (at least one), or
- * what is wrong, in words that fit behind "ACPI: ".
+ * Follows the RSDP at `start` (`size` bytes, 20 or 36) to the MADT. Returns NULL with `cpus` filled (at least one),
+ * or what is wrong, in words that fit behind "ACPI: ".
  */
-const char *acpi_find_cpus(const uint8_t *rsdp, size_t size, acpi_map *map, struct acpi_cpus *cpus);
+const char *acpi_find_cpus(const void *start, size_t size, acpi_map *map, struct acpi_cpus *cpus);
 
 #endif

@@ -11,21 +11,22 @@
 #define PAGE_SIZE       4096ull
 #define LARGE_PAGE_SIZE (2ull << 20)
 
+struct boot_info;
+struct rtc_time;
 struct vcpu;
 
 /*
- * One physical CPU. Found by GS base; every field belongs to its own CPU, but for those that say otherwise.
- * `self` must stay first: cpu_self() reads it through GS.
+ * One physical CPU. Found by GS base; every field belongs to its own CPU, but for those that say otherwise. The first
+ * two stay where they are: cpu_self() reads one through GS, boot/header.S the other.
  */
 struct cpu {
 	struct cpu *self;
+	uint64_t stack_top;          /* constant after start */
 	unsigned index;              /* 0 is the boot CPU; constant after start */
 	uint32_t apic_id;            /* physical APIC ID; constant after start, read by anybody who kicks */
 	struct vcpu *current;        /* the VCPU whose state (FPU, MSRs, control structure) is loaded here */
 	_Atomic uint64_t ring_epoch; /* odd while a ring is in flight here; written here, read by a rebind */
 	_Atomic bool online;         /* set here once virtualisation is on, read by the boot CPU */
-	void *virt;                  /* the virtualisation backend's own per-CPU data */
-	uint8_t *stack_top;
 };
 
 extern struct cpu cpus[MAX_CPUS];
@@ -47,53 +48,49 @@ static inline void cpu_relax(void)
 /* Time: the TSC of this CPU, in ticks. Any CPU; monotonic across CPUs on machines with a synchronised TSC. */
 static inline uint64_t tsc_now(void)
 {
-	uint32_t lo, hi;
-
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-	return (uint64_t)hi << 32 | lo;
+	return __builtin_ia32_rdtsc();
 }
 
 extern uint64_t tsc_hz;   /* TSC ticks a second, calibrated at boot; constant afterwards */
 extern uint64_t tsc_boot; /* the TSC when boot_main() began: the log's zero */
 
-/* Makes that CPU leave its guest or its HLT soon. Any CPU, no lock needed; one interrupt, nothing is awaited. */
-void cpu_kick(unsigned cpu);
-
-/*
- * Halts this CPU until an interrupt comes or `deadline` (TSC ticks, UINT64_MAX: none) has passed. Call with
- * interrupts off after the last look for work: STI and HLT are one step, so that a kick in between still wakes.
- * Returns with interrupts off.
- */
-void cpu_idle(uint64_t deadline);
+/* Memory, page tables, the LAPIC; may refuse. Boot CPU, once, before all below but the console's functions. */
+void machine_init(const struct boot_info *boot);
 
 /* Starts every other CPU of the MADT and runs `entry` on it, on a stack of its own. Boot CPU, once. */
 void smp_start(void (*entry)(void));
 
-/* Ends an interrupt that arrived with a VM exit (acknowledged by the exit). The CPU it arrived on. */
-void irq_finish(uint8_t vector);
-
 /*
- * Physical memory, at boot only and on the boot CPU only; never freed. `size` and `align` in bytes, align a
- * power of two of at least 4096. Zeroed. NULL when there is none: the caller says for what. Identity-mapped.
+ * Physical memory, at boot only and on the boot CPU only; never freed. `size` and `align` in bytes, align a power of
+ * two of at least 4096. Zeroed, identity-mapped. NULL when there is none: the caller says for what.
  */
 void *memory_alloc(uint64_t size, uint64_t align);
 uint64_t memory_free_bytes(void);
 
-/* The console: COM1 of the machine, polled. Bytes only; kernel/log.c has the lock and the lines. */
-void console_put(char c);
-int console_get(void); /* -1: nothing was typed */
+/* The time of day from the machine's CMOS clock, read as UTC. Boot CPU; waits out an update, at most 2 ms. */
+void wall_clock_read(struct rtc_time *out);
 
-/* Ends the machine's run after draining the console; halts all CPUs where nothing else is possible. */
-_Noreturn void machine_end(void);
+/* Makes that CPU leave its guest or its HLT soon. Any CPU, no lock needed; one interrupt, nothing is awaited. */
+void cpu_kick(unsigned cpu);
+
+/*
+ * Halts this CPU until an interrupt comes or `deadline` (TSC ticks, UINT64_MAX: none) has passed. Called, and returns,
+ * with interrupts off, after the last look for work: STI and HLT are one step, so that a kick in between still wakes.
+ */
+void cpu_idle(uint64_t deadline);
+
+/* Ends an interrupt that arrived with a VM exit (acknowledged by the exit). The CPU it arrived on. */
+void irq_finish(uint8_t vector);
+
+/* Puts a byte on the console: COM1, polled. kernel/log.c has the lock and the lines. */
+void console_put(char c);
 
 /* How machine_end() tells an emulator that the run is over; the option `end=` of the hypervisor's line. */
 enum machine_end_way { MACHINE_END_HALT, MACHINE_END_BOCHS, MACHINE_END_QEMU, MACHINE_END_RESET };
 extern enum machine_end_way machine_end_way;
 
-struct rtc_time;
-
-/* The time of day from the machine's CMOS clock, read as UTC. Boot CPU; waits out an update, at most 2 ms. */
-void wall_clock_read(struct rtc_time *out);
+/* Ends the machine's run after draining the console; halts all CPUs where nothing else is possible. */
+_Noreturn void machine_end(void);
 
 /* Halts this CPU for good, interrupts off. */
 _Noreturn void cpu_stop(void);

@@ -12,22 +12,19 @@
 /* What CS says of the code: not what the address or operand size is. */
 enum decode_mode { DECODE_16, DECODE_32, DECODE_64 };
 
-/*
- * Why an instruction was not decoded. None of them is the hypervisor's error. No CPU exits on an illegal one:
- * the code has changed since the exit, and to enter the guest again is enough.
- */
 enum decode_error {
 	DECODE_MORE = -1,    /* the bytes end inside the instruction: call again with the next page's */
 	DECODE_REFUSED = -2, /* not an instruction with a memory operand that we emulate */
-	DECODE_ILLEGAL = -3, /* #UD, or longer than 15 bytes */
+	DECODE_ILLEGAL = -3, /* #UD, or longer than 15 bytes: no CPU exits on it, so the code has changed */
 };
 
+/* MOVSX is MOVSXD too. ADD to CMP, and BT to BTC, are in the order of their encoding. */
 enum insn_op {
 	INSN_MOV,
 	INSN_MOVNTI,
 	INSN_MOVZX,
-	INSN_MOVSX, /* MOVSXD too */
-	INSN_ADD,   /* ADD to CMP in the order of their encoding */
+	INSN_MOVSX,
+	INSN_ADD,
 	INSN_OR,
 	INSN_ADC,
 	INSN_SBB,
@@ -43,19 +40,19 @@ enum insn_op {
 	INSN_DEC,
 	INSN_NOT,
 	INSN_NEG,
-	INSN_BT, /* BT to BTC in the order of their encoding */
+	INSN_BT,
 	INSN_BTS,
 	INSN_BTR,
 	INSN_BTC,
 	INSN_MOVS,
 	INSN_STOS,
 	INSN_LODS,
-	INSN_SCAS,
+	INSN_SCAS
 };
 
 /* What stands beside the memory operand, and which of the two is the destination. */
 enum insn_form {
-	INSN_MEMORY,          /* memory alone */
+	INSN_MEMORY = 1,      /* memory alone */
 	INSN_MEMORY_REGISTER, /* memory first, the destination if there is one */
 	INSN_MEMORY_IMMEDIATE,
 	INSN_REGISTER_MEMORY, /* register first */
@@ -88,18 +85,17 @@ struct insn {
 	uint8_t size;              /* bytes of memory that one access touches: 1, 2, 4, 8 */
 	uint8_t reg_size;          /* bytes of the register operand: differs from size for MOVZX and MOVSX */
 	uint8_t address_size;      /* bytes: 2, 4, 8 */
-	uint8_t reg;               /* 0 to 15, INSN_NONE where the form has no register */
+	uint8_t reg;               /* 0 to 15, INSN_NONE where there is none; RAX for string operations */
 	bool high_byte;            /* the register is AH, CH, DH or BH: `reg` is the one it lies in, 0 to 3 */
 	bool lock;                 /* LOCK prefix; XCHG is locked without */
-	bool rep;                  /* F3 before a string operation */
-	bool repne;                /* F2 before a string operation */
+	bool rep, repne;           /* F3, or F2, before a string operation */
 	struct insn_memory memory; /* string operations: rSI for MOVS and LODS, ES:rDI for STOS and SCAS */
 	uint64_t immediate;        /* sign-extended, then cut to `size` bytes; BT and its kin: the byte */
 };
 
 /*
- * Decodes the instruction at `bytes`. Reads at most `available` bytes and never more than 15. Returns 0 and
- * fills `out`, or returns an enum decode_error and leaves `out` undefined. Needs no lock and keeps no state.
+ * Decodes at most 15 and at most `available` bytes. Returns 0 and fills `out`, or returns an enum
+ * decode_error and leaves `out` undefined. Any CPU, no lock, no state.
  */
 int decode_insn(const uint8_t *bytes, size_t available, enum decode_mode mode, struct insn *out);
 

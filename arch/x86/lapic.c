@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* One local APIC, two faces: a page of memory or MSRs. */
-#include "arch/x86/lapic.h"
-
-#include "arch/x86/arch.h"
+/* The physical local APIC: one set of registers with two faces, a page of memory or MSRs. */
+#include "arch/x86/boot.h"
 #include "arch/x86/cpureg.h"
 #include "arch/x86/insn.h"
 #include "kernel/log.h"
@@ -27,46 +25,29 @@ enum lapic_register {
 #define SVR_ENABLE        (1u << 8)
 #define LVT_MASKED        (1u << 16)
 #define LVT_NMI           (4u << 8)
-#define LVT_TSC_DEADLINE  (2u << 17)
 #define TIMER_DIVIDE_BY_1 0xbu
-#define ICR_NMI           (4u << 8)
-#define ICR_INIT          (5u << 8)
-#define ICR_STARTUP       (6u << 8)
 #define ICR_PENDING       (1u << 12)
 #define ICR_ASSERT        (1u << 14)
-#define ICR_ALL_BUT_SELF  (3u << 18)
 
 /* The dispatch of an IPI takes microseconds; this many reads take milliseconds. */
 #define PENDING_POLLS_MAX 100000
 
 /* Set by the boot CPU before any other runs, constant afterwards. */
-static enum { MODE_XAPIC, MODE_X2APIC } mode;
+static bool x2apic;
 static volatile uint32_t *page;
-static bool tsc_deadline;
 static uint64_t timer_ratio; /* timer counts a TSC tick, times 2^32 */
 
 static uint32_t lapic_read(enum lapic_register reg)
 {
-	return mode == MODE_X2APIC ? (uint32_t)rdmsr(MSR_X2APIC + reg) : page[reg * 4];
+	return x2apic ? (uint32_t)rdmsr(MSR_X2APIC + reg) : page[reg * 4];
 }
 
 static void lapic_write(enum lapic_register reg, uint32_t value)
 {
-	if (mode == MODE_X2APIC)
+	if (x2apic)
 		wrmsr(MSR_X2APIC + reg, value);
 	else
 		page[reg * 4] = value;
-}
-
-void lapic_find(void)
-{
-	struct cpuid_regs leaf1 = cpuid(1, 0);
-
-	if (!(leaf1.edx & CPUID_1_EDX_APIC))
-		refuse(LOG_HV, "this CPU's local APIC is missing or off: turn it on in firmware setup");
-	page = (volatile uint32_t *)(uintptr_t)(rdmsr(MSR_APIC_BASE) & APIC_BASE_PAGE);
-	tsc_deadline = leaf1.ecx & CPUID_1_ECX_TSC_DEADLINE;
-	mode = leaf1.ecx & CPUID_1_ECX_X2APIC ? MODE_X2APIC : MODE_XAPIC;
 }
 
 void lapic_init(void)
@@ -75,7 +56,7 @@ void lapic_init(void)
 
 	/* SDM vol. 3, "x2APIC State Transitions": EXTD is valid only where EN is already set. */
 	wrmsr(MSR_APIC_BASE, base);
-	if (mode == MODE_X2APIC)
+	if (x2apic)
 		wrmsr(MSR_APIC_BASE, base | APIC_BASE_EXTD);
 	lapic_write(LAPIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
 	lapic_write(LAPIC_TPR, 0);
@@ -83,42 +64,35 @@ void lapic_init(void)
 	lapic_write(LAPIC_LVT_LINT1, LVT_NMI);
 	lapic_write(LAPIC_LVT_ERROR, LVT_MASKED);
 	lapic_write(LAPIC_TIMER_DIVIDE, TIMER_DIVIDE_BY_1);
-	lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER | (tsc_deadline ? LVT_TSC_DEADLINE : 0));
-	/* SDM vol. 3, "TSC-Deadline Mode": a memory-mapped LVT write is not ordered before the deadline's
-	 * WRMSR. */
-	__asm__ volatile("mfence" : : : "memory");
+	lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER);
+	cpu_self()->apic_id = x2apic ? lapic_read(LAPIC_ID) : lapic_read(LAPIC_ID) >> 24;
 }
 
-void lapic_calibrate(void)
+void lapic_find(void)
 {
-	uint64_t window = tsc_hz / 100, start, passed;
+	struct cpuid_regs leaf1 = cpuid(1, 0);
+	uint64_t start, passed;
 	uint32_t counted;
 
-	if (tsc_deadline)
-		return;
-	lapic_write(LAPIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
-	lapic_write(LAPIC_TIMER_INITIAL, UINT32_MAX);
+	if (!(leaf1.edx & CPUID_1_EDX_APIC))
+		refuse(LOG_HV, "this CPU's local APIC is missing or off: turn it on in firmware setup");
+	page = (volatile uint32_t *)(rdmsr(MSR_APIC_BASE) & APIC_BASE_PAGE);
+	x2apic = leaf1.ecx & CPUID_1_ECX_X2APIC;
+	lapic_init();
+
+	/* How fast its timer counts, rather too slow than too fast: early is right for a deadline, late is not. */
 	start = tsc_now();
-	do {
-		cpu_relax();
-		passed = tsc_now() - start;
-	} while (passed < window);
+	lapic_write(LAPIC_TIMER_INITIAL, UINT32_MAX);
+	tsc_wait(10000);
 	counted = UINT32_MAX - lapic_read(LAPIC_TIMER_CURRENT);
+	passed = tsc_now() - start;
 	lapic_write(LAPIC_TIMER_INITIAL, 0);
-	lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER);
 	timer_ratio = ((uint64_t)counted << 32) / passed;
 }
 
 bool lapic_is_x2apic(void)
 {
-	return mode == MODE_X2APIC;
-}
-
-uint32_t lapic_id(void)
-{
-	uint32_t id = lapic_read(LAPIC_ID);
-
-	return mode == MODE_X2APIC ? id : id >> 24;
+	return x2apic;
 }
 
 void lapic_eoi(void)
@@ -126,59 +100,29 @@ void lapic_eoi(void)
 	lapic_write(LAPIC_EOI, 0);
 }
 
-static void send(uint32_t apic_id, uint32_t command)
+void lapic_send(uint32_t apic_id, uint32_t command)
 {
-	if (mode == MODE_X2APIC) {
-		/* SDM vol. 3, "MSR Access in x2APIC Mode": without the fences, what we wrote before may be
-		 * seen late. */
+	if (x2apic) {
+		/* SDM vol. 3, "MSR Access in x2APIC Mode": without fences, what we wrote may be seen late. */
 		__asm__ volatile("mfence; lfence" : : : "memory");
-		wrmsr(MSR_X2APIC + LAPIC_ICR_LOW, (uint64_t)apic_id << 32 | command);
+		wrmsr(MSR_X2APIC + LAPIC_ICR_LOW, (uint64_t)apic_id << 32 | ICR_ASSERT | command);
 		return;
 	}
 	for (unsigned i = 0; i < PENDING_POLLS_MAX && (lapic_read(LAPIC_ICR_LOW) & ICR_PENDING); i++)
 		cpu_relax();
 	lapic_write(LAPIC_ICR_HIGH, apic_id << 24);
-	lapic_write(LAPIC_ICR_LOW, command);
+	lapic_write(LAPIC_ICR_LOW, ICR_ASSERT | command);
 }
 
-void lapic_send_fixed(uint32_t apic_id, uint8_t vector)
-{
-	send(apic_id, ICR_ASSERT | vector);
-}
-
-void lapic_send_init(uint32_t apic_id)
-{
-	send(apic_id, ICR_ASSERT | ICR_INIT);
-}
-
-void lapic_send_startup(uint32_t apic_id, uint8_t start_page)
-{
-	send(apic_id, ICR_ASSERT | ICR_STARTUP | start_page);
-}
-
-void lapic_nmi_others(void)
-{
-	send(0, ICR_ALL_BUT_SELF | ICR_ASSERT | ICR_NMI);
-}
-
-void lapic_timer_start(uint64_t deadline)
+void lapic_set_timer(uint64_t deadline)
 {
 	uint64_t now = tsc_now();
-	unsigned __int128 counts;
+	unsigned __int128 counts = deadline > now ? (unsigned __int128)(deadline - now) * timer_ratio >> 32
+	                                          : 0;
 
-	if (tsc_deadline) {
-		wrmsr(MSR_TSC_DEADLINE, deadline);
-		return;
-	}
-	/* A count of 0 would stop the timer; a long wait is cut, and cpu_idle()'s caller looks again. */
-	counts = deadline > now ? (unsigned __int128)(deadline - now) * timer_ratio >> 32 : 0;
-	lapic_write(LAPIC_TIMER_INITIAL, counts >= UINT32_MAX ? UINT32_MAX : (uint32_t)counts + 1);
-}
-
-void lapic_timer_stop(void)
-{
-	if (tsc_deadline)
-		wrmsr(MSR_TSC_DEADLINE, 0);
-	else
+	/* A count of 0 stops the timer; a long wait is cut, and cpu_idle()'s caller looks again. */
+	if (deadline == UINT64_MAX)
 		lapic_write(LAPIC_TIMER_INITIAL, 0);
+	else
+		lapic_write(LAPIC_TIMER_INITIAL, counts >= UINT32_MAX ? UINT32_MAX : (uint32_t)counts + 1);
 }

@@ -1,11 +1,27 @@
 /* SPDX-License-Identifier: MIT */
-/* The end of a run: an emulator is told, a machine is reset, else everything halts. */
-#include "arch/x86/machine.h"
-
-#include "arch/x86/arch.h"
+/* The machine's console, a 16550 on COM1, polled, and the end of its run. */
+#include "arch/x86/boot.h"
 #include "arch/x86/insn.h"
-#include "arch/x86/uart.h"
-#include "kernel/string.h"
+
+enum uart_register {
+	UART_DATA = 0x3f8,
+	UART_IER,
+	UART_FCR,
+	UART_LCR,
+	UART_MCR,
+	UART_LSR,
+	UART_SCRATCH = 0x3ff,
+};
+
+#define LCR_DLAB     0x80
+#define LCR_8N1      0x03
+#define FCR_ON_CLEAR 0x07
+#define MCR_DTR_RTS  0x03
+#define LSR_EMPTY    0x20
+#define LSR_IDLE     0x40
+
+/* A byte takes 87 us at this rate, a poll at least some tens of ns: a UART that is slower than this is broken. */
+#define POLLS_MAX 1000000
 
 #define BOCHS_SHUTDOWN_PORT 0x8900
 #define QEMU_EXIT_PORT      0xf4 /* -device isa-debug-exit,iobase=0xf4,iosize=0x4 */
@@ -16,30 +32,43 @@
 
 enum machine_end_way machine_end_way = MACHINE_END_HALT;
 
-void machine_choose_end(const char *cmdline)
+/* Set at boot, constant afterwards. */
+static bool present;
+
+void console_init(void)
 {
-	static const char *const words[] = {
-		[MACHINE_END_HALT] = "end=halt",
-		[MACHINE_END_BOCHS] = "end=bochs",
-		[MACHINE_END_QEMU] = "end=qemu",
-		[MACHINE_END_RESET] = "end=reset",
-	};
+	/* Open bus reads as ones; the scratch register of a UART keeps what is written. */
+	outb(UART_SCRATCH, 0x5a);
+	present = inb(UART_SCRATCH) == 0x5a;
+	if (!present)
+		return;
+	outb(UART_LCR, LCR_DLAB);
+	outb(UART_DATA, 1);
+	outb(UART_IER, 0);
+	outb(UART_LCR, LCR_8N1);
+	outb(UART_IER, 0);
+	outb(UART_FCR, FCR_ON_CLEAR);
+	outb(UART_MCR, MCR_DTR_RTS);
+}
 
-	for (const char *at = cmdline; *at; at++) {
-		if (at != cmdline && at[-1] != ' ')
-			continue;
-		for (unsigned way = 0; way < sizeof(words) / sizeof(words[0]); way++) {
-			size_t length = strlen(words[way]);
+static void wait_for(uint8_t status)
+{
+	for (unsigned polls = 0; polls < POLLS_MAX && !(inb(UART_LSR) & status); polls++)
+		cpu_relax();
+}
 
-			if (strncmp(at, words[way], length) == 0 && (at[length] == '\0' || at[length] == ' '))
-				machine_end_way = (enum machine_end_way)way;
-		}
-	}
+void console_put(char c)
+{
+	if (!present)
+		return;
+	wait_for(LSR_EMPTY);
+	outb(UART_DATA, (uint8_t)c);
 }
 
 void machine_end(void)
 {
-	uart_drain();
+	if (present)
+		wait_for(LSR_IDLE);
 	switch (machine_end_way) {
 	case MACHINE_END_HALT:
 		break;
@@ -48,7 +77,7 @@ void machine_end(void)
 			outb(BOCHS_SHUTDOWN_PORT, (uint8_t)*s);
 		break;
 	case MACHINE_END_QEMU:
-		outl(QEMU_EXIT_PORT, 0);
+		outb(QEMU_EXIT_PORT, 0);
 		break;
 	case MACHINE_END_RESET:
 		outb(RESET_PORT, RESET_FULL);

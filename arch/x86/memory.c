@@ -1,30 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* The boot-time allocator: a list of free ranges, cut from the top, never given back. */
-#include "arch/x86/memory.h"
-
-#include "arch/x86/arch.h"
-#include "arch/x86/paging.h"
-#include "boot/multiboot2.h"
+#include "arch/x86/boot.h"
 #include "kernel/string.h"
 
 #define RANGES_MAX 256
 #define LOW_MEMORY 0x100000ull
-#define LOW_4G     (1ull << 32)
-
-/* The first pages hold the BIOS's data, the last ones of the first 640 KiB its extended data. */
-#define LOW_PAGE_FIRST 0x2000ull
-#define LOW_PAGE_END   0x80000ull
-
-struct range {
-	uint64_t start;
-	uint64_t end;
-};
+#define LOW_SAFE   0x80000ull /* above, some firmware keeps data of its own that its map does not show */
 
 /* All of the boot CPU's. Free ranges do not overlap; their order means nothing. */
-static struct range ranges[RANGES_MAX];
+static struct range {
+	uint64_t start;
+	uint64_t end;
+} ranges[RANGES_MAX];
 static unsigned range_count;
-static uint64_t limit = LOW_4G;
-static uint64_t low_page;
+static uint64_t limit; /* memory_alloc() stays below */
+uint64_t memory_low_page;
 
 static uint64_t page_up(uint64_t address)
 {
@@ -48,23 +38,10 @@ static void reserve(uint64_t start, uint64_t end)
 
 		if (end <= old.start || start >= old.end)
 			continue;
-		/* What is left before stays in this place; what is left behind goes to the end of the list.
-		 */
+		/* What is left before stays in this place; what is left behind goes to the end of the list. */
 		ranges[i].end = start > old.start ? start : old.start;
 		add(end, old.end);
 	}
-}
-
-/* The highest place in this range that fits, or 0. */
-static uint64_t fit(const struct range *r, uint64_t size, uint64_t align)
-{
-	uint64_t end = r->end < limit ? r->end : limit;
-	uint64_t at;
-
-	if (end <= r->start || end - r->start < size)
-		return 0;
-	at = (end - size) & ~(align - 1);
-	return at >= r->start ? at : 0;
 }
 
 void *memory_alloc(uint64_t size, uint64_t align)
@@ -73,14 +50,16 @@ void *memory_alloc(uint64_t size, uint64_t align)
 
 	size = page_up(size);
 	for (unsigned i = 0; i < range_count; i++) {
-		uint64_t at = fit(&ranges[i], size, align);
+		uint64_t end = ranges[i].end < limit ? ranges[i].end : limit;
+		uint64_t at = (end - size) & ~(align - 1);
 
-		best = at > best ? at : best;
+		if (end >= size && at >= ranges[i].start && at > best)
+			best = at;
 	}
 	if (!best || !size)
 		return NULL;
 	reserve(best, best + size);
-	return memset((void *)(uintptr_t)best, 0, size);
+	return memset((void *)best, 0, size);
 }
 
 uint64_t memory_free_bytes(void)
@@ -90,17 +69,6 @@ uint64_t memory_free_bytes(void)
 	for (unsigned i = 0; i < range_count; i++)
 		sum += ranges[i].end - ranges[i].start;
 	return sum;
-}
-
-static void find_low_page(void)
-{
-	for (unsigned i = 0; i < range_count && !low_page; i++) {
-		uint64_t at = ranges[i].start > LOW_PAGE_FIRST ? ranges[i].start : LOW_PAGE_FIRST;
-		uint64_t end = ranges[i].end < LOW_PAGE_END ? ranges[i].end : LOW_PAGE_END;
-
-		if (at + PAGE_SIZE <= end)
-			low_page = at;
-	}
 }
 
 void memory_init(const struct boot_info *boot)
@@ -116,13 +84,10 @@ void memory_init(const struct boot_info *boot)
 	reserve(boot->info_start, boot->info_end);
 	for (unsigned i = 0; i < boot->module_count; i++)
 		reserve(boot->modules[i].start, boot->modules[i].end);
-	find_low_page();
+	limit = LOW_SAFE;
+	memory_low_page = (uintptr_t)memory_alloc(PAGE_SIZE, PAGE_SIZE);
+	limit = LOW_4G;
 	reserve(0, LOW_MEMORY);
-}
-
-uint64_t memory_low_page(void)
-{
-	return low_page;
 }
 
 void memory_open_high(void)

@@ -6,22 +6,32 @@
 #include "arch/x86/decode.h"
 
 /*
- * One iteration of an instruction, by the caller:
- *
- *	if (insn_is_over(insn, cpu))      a repeated string operation with a count of zero: RIP only
- *		insn_skip(insn, cpu);
- *	if (insn_reads(insn))             fetch insn->size bytes at insn_linear(insn, cpu, INSN_READ)
- *	if (insn_writes(insn))            compute insn_linear(insn, cpu, INSN_WRITE) and check it, before:
- *	value = insn_finish(insn, cpu, fetched)
- *	if (insn_writes(insn))            store insn->size bytes of value there
- *
+ * One iteration of an instruction, by the caller: fetch insn->size bytes at insn_linear(INSN_READ) if
+ * insn_reads(), check insn_linear(INSN_WRITE) if insn_writes(), call insn_finish(), store what it returned.
  * insn_finish() changes registers, so whatever may fault (the guest's page tables, for the half of a MOVS
- *that lies in RAM) has to be asked first. Both addresses are the same but for MOVS. All of this is for the
- *CPU that runs the VCPU; nothing here takes a lock or keeps state.
+ * that lies in RAM) has to be asked first. For the CPU that runs the VCPU; no lock, no state.
  */
 
-/* The part of a VCPU that such an instruction uses. The caller copies rflags and rip back after
- * insn_finish(). */
+/* The low `size` bytes (1 to 8) of a value. */
+static inline uint64_t insn_cut(uint64_t value, unsigned size)
+{
+	unsigned unused_bits = 64 - 8 * size;
+
+	return value << unused_bits >> unused_bits;
+}
+
+/*
+ * Stores a result of `size` bytes. SDM vol. 1, "General-Purpose Registers in 64-Bit Mode": 32-bit results are
+ * zero-extended, 8-bit and 16-bit ones leave the other bits alone.
+ */
+static inline void insn_store(uint64_t *gpr, uint64_t value, unsigned size)
+{
+	uint64_t kept = size >= 4 ? 0 : *gpr & ~insn_cut(UINT64_MAX, size);
+
+	*gpr = kept | insn_cut(value, size);
+}
+
+/* The part of a VCPU that such an instruction uses. The caller copies rflags and rip back. */
 struct insn_cpu {
 	uint64_t *gpr;                /* INSN_REGISTERS of them, by number */
 	uint64_t rflags;              /* whole; only CF PF AF ZF SF OF change */
@@ -36,24 +46,18 @@ bool insn_reads(const struct insn *insn);
 bool insn_writes(const struct insn *insn);
 
 /*
- * The linear address of the bytes that this iteration reads or writes: with segment base, cut to the address
- * size before and to 32 bits after adding it (outside of 64-bit mode), and moved by the bit offset of BT and
- * its kin. In 64-bit mode it can be non-canonical. Segment limits are not looked at: the CPU did before it
- * exited.
+ * The linear address of the bytes that this iteration reads or writes; the same for both but for MOVS. In
+ * 64-bit mode it can be non-canonical. Segment limits are not looked at: the CPU did before it exited.
  */
 uint64_t insn_linear(const struct insn *insn, const struct insn_cpu *cpu, enum insn_access access);
 
-/* True for a repeated string operation whose count is used up: it touches no memory, call insn_skip(). */
+/* True for a repeated string operation whose count is used up: no memory is touched, nothing to finish. */
 bool insn_is_over(const struct insn *insn, const struct insn_cpu *cpu);
 
-/* Moves RIP past the instruction, and nothing else. */
-void insn_skip(const struct insn *insn, struct insn_cpu *cpu);
-
 /*
- * Does one iteration on the registers, RFLAGS and RIP. `value` is what was read, zero-extended or not (only
- * insn->size bytes count), anything where insn_reads() is false. Returns what to write, zero-extended from
- * insn->size, zero where insn_writes() is false. RIP stays while a repeated string operation has more to do:
- * enter the guest again or call again with fresh addresses, as suits.
+ * Does one iteration on the registers, RFLAGS and RIP. Of `value`, what was read, insn->size bytes count.
+ * Returns what to write, zero-extended, zero where insn_writes() is false. RIP stays while a repeated string
+ * operation has more to do.
  */
 uint64_t insn_finish(const struct insn *insn, struct insn_cpu *cpu, uint64_t value);
 

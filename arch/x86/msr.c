@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The MSR policy, the counterpart of the CPUID policy: an MSR that CPUID announces as absent is #GP here. So there is no
- * IA32_FEATURE_CONTROL (neither VMX nor SMX), no MTRR, no performance monitoring, no TSC_ADJUST. Registers as in
- * SDM vol. 4, "Architectural MSRs".
+ * The MSR policy, the counterpart of the CPUID policy: an MSR that CPUID announces as absent is #GP here. So
+ * there is no IA32_FEATURE_CONTROL (neither VMX nor SMX), no MTRR, no performance monitoring, no TSC_ADJUST.
+ * Registers as in SDM vol. 4, "Architectural MSRs".
  */
 #include "arch/x86/msr.h"
 
 #include <stddef.h>
 
-/* IA32_MISC_ENABLE: fast strings on; neither branch trace storage nor PEBS (bits that say "unavailable"). */
-#define MISC_ENABLE (1u << 0 | 1u << 11 | 1u << 12)
+/*
+ * IA32_MISC_ENABLE: fast strings on; neither branch trace storage nor PEBS (bits that say "unavailable").
+ * Every bit that the manual defines may be written and stays as it is: also thermal control, performance
+ * monitoring, SpeedStep, MONITOR, the CPUID limit, xTPR messages, XD disable (CPUID and IA32_EFER go on
+ * offering XD), and turbo.
+ */
+#define MISC_ENABLE         (1u << 0 | 1u << 11 | 1u << 12)
+#define MISC_ENABLE_DEFINED (MISC_ENABLE | 0x4400c50088)
 
 const struct msr_rule msr_rules[] = {
 	{ 0x10, 0x10, .kind = MSR_BACKEND },                  /* IA32_TIME_STAMP_COUNTER */
@@ -20,7 +26,7 @@ const struct msr_rule msr_rules[] = {
 	{ 0x174, 0x176, .kind = MSR_BACKEND },                  /* IA32_SYSENTER_CS, ESP, EIP */
 	{ 0x179, 0x179, .kind = MSR_CONST, .read_only = true }, /* IA32_MCG_CAP: no bank */
 	{ 0x17a, 0x17a, .kind = MSR_CONST }, /* IA32_MCG_STATUS: clear, and may be cleared */
-	{ 0x1a0, 0x1a0, .kind = MSR_CONST, .value = MISC_ENABLE, .ignored = MISC_ENABLE },
+	{ 0x1a0, 0x1a0, .kind = MSR_CONST, .value = MISC_ENABLE, .ignored = MISC_ENABLE_DEFINED },
 	{ 0x1d9, 0x1d9, .kind = MSR_CONST },   /* IA32_DEBUGCTL: nothing to switch on */
 	{ 0x277, 0x277, .kind = MSR_BACKEND }, /* IA32_PAT */
 	{ 0x6e0, 0x6e0, .kind = MSR_APIC },    /* IA32_TSC_DEADLINE */

@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Starts the other CPUs, one at a time, and goes on without those that do not answer. */
-#include "arch/x86/smp.h"
-
 #include <stdatomic.h>
 
 #include "arch/x86/acpi.h"
-#include "arch/x86/arch.h"
-#include "arch/x86/lapic.h"
-#include "arch/x86/paging.h"
-#include "arch/x86/segments.h"
-#include "arch/x86/trap.h"
-#include "arch/x86/tsc.h"
-#include "boot/multiboot2.h"
+#include "arch/x86/boot.h"
 #include "kernel/log.h"
 #include "kernel/string.h"
 
@@ -21,52 +13,48 @@
 #define ANSWER_STEP_US  100
 #define ANSWER_STEPS    2000
 
-struct cpu cpus[MAX_CPUS];
-unsigned cpu_count = 1;
-
 static struct acpi_cpus found;
-static uint64_t trampoline;
+static struct stack (*stacks)[STACKS]; /* of the CPUs found, in their order */
 static void (*cpu_entry)(void);
 
 /*
- * The stack of the CPU that is being started; the CPU takes it by an exchange with 0 (trampoline.S), the boot
- * CPU gives it and takes it back. Release and acquire: the stack, and struct cpu at its top, go with it.
+ * The CPU that is being started; it takes the ticket by an exchange with NULL (boot/header.S), the boot CPU gives
+ * it and takes it back. Release, and an exchange that acquires: what the structure says goes with it.
  */
-_Atomic(void *) smp_ticket;
+_Atomic(struct cpu *) smp_ticket;
+_Static_assert(offsetof(struct cpu, stack_top) == 8, "boot/header.S");
 
-/* Set by the CPU that is being started, cleared by the boot CPU before. Release: it is done with shared
- * set-up. */
+/* Set by the CPU that is being started, cleared by the boot CPU before. Release: it is done with shared set-up. */
 static _Atomic bool answered;
 
 extern const uint8_t smp_trampoline[], smp_trampoline_end[];
 _Noreturn void smp_cpu_main(struct cpu *cpu);
 
-void smp_place_trampoline(uint64_t page)
-{
-	trampoline = page;
-	if (page)
-		memcpy((void *)(uintptr_t)page, smp_trampoline,
-		       (size_t)(smp_trampoline_end - smp_trampoline));
-}
-
 static const void *map(uint64_t address, size_t size)
 {
-	return paging_maps(address, size) ? (const void *)(uintptr_t)address : NULL;
+	return address < LOW_4G && size <= LOW_4G - address ? (const void *)address : NULL;
 }
 
 void smp_find(const struct boot_info *boot)
 {
 	const char *wrong = acpi_find_cpus(boot->rsdp, boot->rsdp_size, map, &found);
 
-	cpus[0].apic_id = lapic_id();
-	if (wrong)
+	if (wrong) {
 		log_line(LOG_HV, "ACPI: %s: going on with the boot CPU alone", wrong);
+		found.count = 0;
+		return;
+	}
+	/* Now, while there is only memory below 4 GiB: a CPU starts on the boot path's tables, which map no more. */
+	stacks = memory_alloc(found.count * sizeof(*stacks), PAGE_SIZE);
+	if (!stacks)
+		refuse(LOG_HV, "too little memory for the stacks of %u CPUs: give the machine more",
+		       found.count);
 }
 
 /* C on another CPU: everything of it that the boot CPU has too. */
 void smp_cpu_main(struct cpu *cpu)
 {
-	segments_load(cpu);
+	cpu_load_segments(cpu);
 	trap_load();
 	paging_load();
 	lapic_init();
@@ -75,85 +63,58 @@ void smp_cpu_main(struct cpu *cpu)
 	cpu_stop();
 }
 
-static bool wait_answer(void)
+static bool start_cpu(struct cpu *cpu, uint32_t apic_id)
 {
+	if (apic_id > 254 && !lapic_is_x2apic())
+		return false;
+	atomic_store_explicit(&answered, false, memory_order_relaxed);
+	atomic_store_explicit(&smp_ticket, cpu, memory_order_release);
+	lapic_send(apic_id, IPI_INIT);
+	tsc_wait(INIT_WAIT_US);
+	/* The second SIPI is for a CPU that missed the first. */
+	for (unsigned i = 0; i < 2 && atomic_load_explicit(&smp_ticket, memory_order_relaxed); i++) {
+		lapic_send(apic_id, IPI_STARTUP | (uint32_t)(memory_low_page / PAGE_SIZE));
+		tsc_wait(STARTUP_WAIT_US);
+	}
 	for (unsigned i = 0; i < ANSWER_STEPS; i++) {
 		if (atomic_load_explicit(&answered, memory_order_acquire))
 			return true;
 		tsc_wait(ANSWER_STEP_US);
 	}
-	return false;
-}
-
-static bool start_cpu(struct cpu *cpu)
-{
-	void **stack = (void **)(void *)(cpu->stack_top - 16);
-	uint8_t page = (uint8_t)(trampoline / PAGE_SIZE);
-
-	*stack = cpu;
-	atomic_store_explicit(&answered, false, memory_order_relaxed);
-	atomic_store_explicit(&smp_ticket, stack, memory_order_release);
-	lapic_send_init(cpu->apic_id);
-	tsc_wait(INIT_WAIT_US);
-	lapic_send_startup(cpu->apic_id, page);
-	tsc_wait(STARTUP_WAIT_US);
-	/* A second SIPI would find a CPU that runs already and be ignored: it is for one that missed the
-	 * first. */
-	if (atomic_load_explicit(&smp_ticket, memory_order_relaxed))
-		lapic_send_startup(cpu->apic_id, page);
-	if (wait_answer())
-		return true;
-	/* INIT again: if it ever wakes, it must not do so on a stack that the next CPU has been given. */
+	/* INIT again: if it ever wakes, it must not do so as the CPU that is started next. */
 	atomic_store_explicit(&smp_ticket, NULL, memory_order_relaxed);
-	lapic_send_init(cpu->apic_id);
+	lapic_send(apic_id, IPI_INIT);
 	return false;
-}
-
-/* Room for the CPU with this APIC ID, NULL if it cannot be started. */
-static struct cpu *prepare(uint32_t apic_id, unsigned index)
-{
-	struct cpu_stacks *stacks;
-
-	if (index == MAX_CPUS || (apic_id > 254 && !lapic_is_x2apic())) {
-		log_line(LOG_HV, "CPU with APIC ID %u left alone: %s", apic_id,
-		         index == MAX_CPUS ? "there are too many" : "its ID needs x2APIC");
-		return NULL;
-	}
-	stacks = memory_alloc(sizeof(*stacks), PAGE_SIZE);
-	if (!stacks)
-		refuse(LOG_HV, "too little memory for the stacks of CPU %u: give the machine more", index);
-	cpus[index].index = index;
-	cpus[index].apic_id = apic_id;
-	segments_init(&cpus[index], stacks);
-	segments_guard(stacks);
-	return &cpus[index];
 }
 
 void smp_start(void (*entry)(void))
 {
-	unsigned listed = 1, last;
+	unsigned listed = 1;
 
 	cpu_entry = entry;
-	if (found.count > 1 && !trampoline) {
+	if (found.count > 1 && !memory_low_page) {
 		log_line(LOG_HV, "no free page below 1 MiB: going on with the boot CPU alone");
-		return;
+		found.count = 0;
 	}
-	/* All stacks first: a page table changes only while no other CPU can have it in its TLB. */
-	for (unsigned i = 0; i < found.count; i++)
-		if (found.apic_id[i] != cpus[0].apic_id && prepare(found.apic_id[i], listed))
-			listed++;
-	last = listed;
-	/* A CPU that does not answer gives its place to the last one, so that those that run are 0 to
-	 * cpu_count - 1. */
-	while (cpu_count < last) {
+	if (found.count > 1)
+		memcpy((void *)memory_low_page, smp_trampoline,
+		       (size_t)(smp_trampoline_end - smp_trampoline));
+	paging_guard(stacks[0], found.count * STACKS);
+	for (unsigned i = 0; i < found.count; i++) {
 		struct cpu *cpu = &cpus[cpu_count];
 
-		if (start_cpu(cpu)) {
-			cpu_count++;
+		if (found.apic_id[i] == cpus[0].apic_id)
 			continue;
-		}
-		log_line(LOG_HV, "CPU with APIC ID %u does not answer: going on without it", cpu->apic_id);
-		cpu->apic_id = cpus[--last].apic_id;
+		listed++;
+		if (cpu_count == MAX_CPUS)
+			continue;
+		cpu->index = cpu_count;
+		cpu_set_stacks(cpu, stacks[i]);
+		if (start_cpu(cpu, found.apic_id[i]))
+			cpu_count++;
+		else
+			log_line(LOG_HV, "CPU with APIC ID %u does not answer: going on without it",
+			         found.apic_id[i]);
 	}
 	log_line(LOG_HV, "%u of %u CPUs run", cpu_count, listed);
 }

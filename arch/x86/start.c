@@ -1,19 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The boot CPU's first C: sets the machine up, step by step, then hands over to the kernel. */
-#include <stdint.h>
-
-#include "arch/x86/arch.h"
+/* The boot CPU's first C: what the kernel needs to speak and to stop; then the machine, step by step. */
+#include "arch/x86/boot.h"
 #include "arch/x86/insn.h"
-#include "arch/x86/lapic.h"
-#include "arch/x86/machine.h"
-#include "arch/x86/memory.h"
-#include "arch/x86/paging.h"
-#include "arch/x86/segments.h"
-#include "arch/x86/smp.h"
-#include "arch/x86/trap.h"
-#include "arch/x86/tsc.h"
-#include "arch/x86/uart.h"
-#include "boot/multiboot2.h"
 #include "kernel/log.h"
 
 #define PIC_MASTER_MASK 0x21
@@ -27,50 +15,38 @@ static struct boot_info boot;
 
 _Noreturn void boot_main(const void *info);
 
-static void read_information(const void *info)
-{
-	const char *wrong = multiboot2_parse(info, SIZE_MAX, &boot);
-
-	if (wrong)
-		refuse(LOG_HV, "multiboot2 information: %s: start with GRUB 2", wrong);
-	machine_choose_end(boot.cmdline);
-}
-
-static void set_up_memory(void)
-{
-	uint64_t trampoline;
-
-	memory_init(&boot);
-	if (memory_free_bytes() < MEMORY_MIN)
-		refuse(LOG_HV,
-		       "too little memory: %lu KiB free, the hypervisor needs %llu KiB: give the machine "
-		       "more",
-		       memory_free_bytes() / 1024, MEMORY_MIN / 1024);
-	trampoline = memory_low_page();
-	smp_place_trampoline(trampoline);
-	paging_init(&boot, trampoline);
-	memory_open_high();
-	segments_guard(&boot_stacks);
-}
-
 void boot_main(const void *info)
 {
+	const char *wrong;
+
 	tsc_boot = tsc_now();
-	uart_init();
-	segments_init(&cpus[0], &boot_stacks);
-	segments_load(&cpus[0]);
+	console_init();
+	cpu_set_stacks(&cpus[0], boot_stacks);
+	cpu_load_segments(&cpus[0]);
 	trap_init();
 	trap_load();
 	/* No device interrupts the hypervisor: it polls the console, and its timers are the CPU's. */
 	outb(PIC_MASTER_MASK, 0xff);
 	outb(PIC_SLAVE_MASK, 0xff);
-	read_information(info);
 	tsc_init();
-	set_up_memory();
-	lapic_find();
-	lapic_init();
-	lapic_calibrate();
-	smp_find(&boot);
+	wrong = multiboot2_parse(info, SIZE_MAX, &boot);
+	if (wrong)
+		refuse(LOG_HV, "multiboot2 information: %s: start with GRUB 2", wrong);
 	kernel_main(&boot);
 	cpu_stop();
+}
+
+void machine_init(const struct boot_info *info)
+{
+	memory_init(info);
+	if (memory_free_bytes() < MEMORY_MIN)
+		refuse(LOG_HV,
+		       "too little memory: %lu KiB free, the hypervisor needs %llu KiB: give the machine "
+		       "more",
+		       memory_free_bytes() / 1024, MEMORY_MIN / 1024);
+	smp_find(info);
+	paging_init(info);
+	paging_guard(boot_stacks, STACKS);
+	memory_open_high();
+	lapic_find();
 }

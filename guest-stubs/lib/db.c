@@ -51,10 +51,9 @@ void db_unmask(uint32_t port)
 	 * ringer does the two in the other order.
 	 */
 	cpu_fetch_and(word_of(&mask_page, port), ~bit_of(port));
-	if (db_take(cpu_self()->index, port)) {
+	if (db_take(cpu_self()->index, port))
 		handler(port);
-		return;
-	}
+	/* Every page, even so: a rebind in flight may leave a bit on the old page and another on the new one. */
 	for (unsigned v = 0; v < vcpu_count; v++)
 		if (db_is_pending(v, port))
 			bellhop_call1(BH_KICK, port);

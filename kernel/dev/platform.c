@@ -19,23 +19,30 @@
 #define RESET_CPU        0x04u
 #define SHUTDOWN_PORT    0x8900u
 
+/* Of the test device; firmware configuration has more items than these, but they are empty. */
+#define TEST_SELECT    0x510u /* data in the next port */
+#define TEST_LINES     0x2000u
+#define TEST_MMIO      0xff000000ull
+#define ITEM_SIGNATURE 0u
+#define ITEM_MEMORY    3u
+#define ITEM_VCPUS     5u
+
 /* One access, and what is to be done about it once the lock is released. */
 struct access {
 	struct platform *p;
 	uint64_t now;
 	uint16_t port;
-	unsigned size;
-	uint32_t value;
-	bool pulse; /* the UART's line was low for a moment */
-	bool ended;
+	uint8_t size;
+	bool write;
+	uint32_t value;     /* a write's */
+	bool pulse;         /* the UART's line was low for a moment */
+	bool printed;       /* p->text is a whole line */
+	const char *reason; /* not NULL: the VM ends */
 	uint8_t status;
-	const char *reason;
-	bool printed; /* p->text is a whole line */
 };
 
 static void end(struct access *a, uint8_t status, const char *reason)
 {
-	a->ended = true;
 	a->status = status;
 	a->reason = reason;
 }
@@ -63,152 +70,160 @@ static void print(struct access *a, uint8_t byte)
 		finish_line(a);
 }
 
-static void uart_effect(struct access *a, struct vuart_effect effect)
+/* What follows handles one access to a device each; the result counts for reads only. */
+
+static uint32_t uart(struct access *a)
 {
+	struct vuart_effect effect;
+	uint32_t value = 0;
+
+	if (a->write)
+		vuart_write(&a->p->uart, a->port & 7u, (uint8_t)a->value, &effect);
+	else
+		value = vuart_read(&a->p->uart, a->port & 7u, &effect);
 	a->pulse |= effect.dropped;
 	if (effect.sent)
 		print(a, effect.byte);
-}
-
-static uint32_t uart_in(struct access *a)
-{
-	struct vuart_effect effect;
-	uint8_t value = vuart_read(&a->p->uart, a->port & 7u, &effect);
-
-	uart_effect(a, effect);
 	return value;
 }
 
-static void uart_out(struct access *a)
+static uint32_t rtc(struct access *a)
 {
-	struct vuart_effect effect;
-
-	vuart_write(&a->p->uart, a->port & 7u, (uint8_t)a->value, &effect);
-	uart_effect(a, effect);
-}
-
-static uint32_t rtc_in(struct access *a)
-{
-	return a->port & 1 ? vrtc_read(&a->p->rtc, a->now) : 0xff;
-}
-
-static void rtc_out(struct access *a)
-{
+	if (!a->write)
+		return a->port & 1 ? vrtc_read(&a->p->rtc, a->now) : 0xff;
 	if (a->port & 1)
 		vrtc_write(&a->p->rtc, (uint8_t)a->value, a->now);
 	else
 		vrtc_select(&a->p->rtc, (uint8_t)a->value);
+	return 0;
 }
 
-static void keyboard_out(struct access *a)
+static uint32_t pm(struct access *a)
 {
-	if (a->value == KEYBOARD_RESET)
-		end(a, PLATFORM_STATUS_RESET, "reset by the keyboard controller's port");
-}
-
-static uint32_t fast_reset_in(struct access *a)
-{
-	return a->p->fast_reset | FAST_RESET_A20;
-}
-
-static void fast_reset_out(struct access *a)
-{
-	if (a->value & ~(uint32_t)a->p->fast_reset & FAST_RESET_PULSE)
-		end(a, PLATFORM_STATUS_RESET, "reset by port 0x92");
-	a->p->fast_reset = (uint8_t)a->value;
+	if (!a->write)
+		return vpm_read(&a->p->pm, a->port - PM_BASE, a->size, a->now);
+	if (vpm_write(&a->p->pm, a->port - PM_BASE, a->size, a->value, a->now))
+		end(a, 0, "powered off (S5)");
+	return 0;
 }
 
 /*
- * The PCI host bridge's ports, with no bridge behind them: even the address register does not answer. The
- * reset control register lies inside, for byte accesses only.
+ * The PCI host bridge's ports are here for the reset control register among them, which takes byte accesses
+ * only: there is no bridge behind them, and even the address register does not answer.
  */
-static void pci_out(struct access *a)
+static uint32_t reset(struct access *a)
 {
+	uint8_t old = a->p->fast_reset;
+
+	if (!a->write)
+		return a->port == FAST_RESET ? old | FAST_RESET_A20 : UINT32_MAX;
+	if (a->port == KEYBOARD_COMMAND && a->value == KEYBOARD_RESET)
+		end(a, PLATFORM_STATUS_RESET, "reset by the keyboard controller's port");
 	if (a->port == RESET_CONTROL && a->size == 1 && a->value & RESET_CPU)
 		end(a, PLATFORM_STATUS_RESET, "reset by port 0xcf9");
-}
-
-static uint32_t pm_in(struct access *a)
-{
-	return vpm_read(&a->p->pm, a->port - PM_BASE, a->size, a->now);
-}
-
-static void pm_out(struct access *a)
-{
-	if (vpm_write(&a->p->pm, a->port - PM_BASE, a->size, a->value, a->now))
-		end(a, 0, "powered off (S5)");
+	if (a->port != FAST_RESET)
+		return 0;
+	if (a->value & ~(uint32_t)old & FAST_RESET_PULSE)
+		end(a, PLATFORM_STATUS_RESET, "reset by port 0x92");
+	a->p->fast_reset = (uint8_t)a->value;
+	return 0;
 }
 
 /* How a guest switches an emulator off that it runs on natively. */
-static void shutdown_out(struct access *a)
+static uint32_t shutdown(struct access *a)
 {
 	static const char word[] = "Shutdown";
-	struct platform *p = a->p;
+	uint8_t *seen = &a->p->shutdown;
 
-	if (a->value != (uint8_t)word[p->shutdown])
-		p->shutdown = 0;
-	if (a->value == (uint8_t)word[p->shutdown])
-		p->shutdown++;
-	if (p->shutdown == sizeof(word) - 1) {
-		p->shutdown = 0;
+	if (!a->write)
+		return UINT32_MAX;
+	if (a->value != (uint8_t)word[*seen])
+		*seen = 0;
+	if (a->value == (uint8_t)word[*seen])
+		++*seen;
+	if (*seen == sizeof(word) - 1) {
+		*seen = 0;
 		end(a, 0, "shut down by port 0x8900");
 	}
+	return 0;
 }
 
-static uint32_t test_in(struct access *a)
+/* The test device: its ports are those that public x86 test kernels look for. */
+
+/* The first four ports read back what was written, the other four 0. */
+static uint32_t test_loop(struct access *a)
 {
-	return testdev_in(&a->p->testdev, a->port, a->size);
+	uint8_t *byte = &a->p->test.loop[a->port & 7];
+
+	if (a->write && !(a->port & 4))
+		*byte = (uint8_t)a->value;
+	return *byte;
 }
 
-static void test_out(struct access *a)
+/* A status that does not fit must not become success. */
+static uint32_t test_exit(struct access *a)
 {
-	if (testdev_out(&a->p->testdev, a->port, a->size, a->value, &a->status))
-		end(a, a->status, "exit port");
+	if (a->write)
+		end(a, a->value > 255 ? 255 : (uint8_t)a->value, "exit port");
+	return UINT32_MAX;
+}
+
+/* Firmware configuration. Past the end of an item there are zeros; the position need not move on. */
+static uint32_t test_firmware(struct access *a)
+{
+	struct testdev *t = &a->p->test;
+	uint64_t item = 0;
+
+	if (a->write && a->port == TEST_SELECT) {
+		t->key = a->value;
+		t->offset = 0;
+	}
+	if (a->write || a->port == TEST_SELECT)
+		return UINT32_MAX;
+	if (t->key == ITEM_SIGNATURE)
+		item = 'Q' | 'E' << 8 | 'M' << 16 | 'U' << 24;
+	else if (t->key == ITEM_MEMORY)
+		item = t->memory;
+	else if (t->key == ITEM_VCPUS)
+		item = t->vcpus;
+	return t->offset < sizeof(item) ? (uint32_t)(item >> 8 * t->offset++) & 0xff : 0;
+}
+
+static uint32_t test_line(struct access *a)
+{
+	uint32_t *lines = &a->p->test.lines, line = a->port - TEST_LINES;
+
+	if (a->write)
+		*lines = (*lines & ~(1u << line)) | (uint32_t)(a->value != 0) << line;
+	return *lines >> line & 1;
 }
 
 /* A range takes accesses of up to `widest` bytes as they are; wider ones reach it byte by byte. */
 static const struct range {
 	uint16_t first, last;
 	uint8_t widest;
-	bool testdev;
-	uint32_t (*in)(struct access *a);
-	void (*out)(struct access *a);
+	bool test; /* only where there is a test device */
+	uint32_t (*access)(struct access *a);
 } ranges[] = {
-	{ .first = 0x3f8, .last = 0x3ff, .widest = 1, .in = uart_in, .out = uart_out },
-	{ .first = 0x70, .last = 0x71, .widest = 1, .in = rtc_in, .out = rtc_out },
-	{ .first = PM_BASE, .last = PM_BASE + PM_SIZE - 1, .widest = 4, .in = pm_in, .out = pm_out },
-	{ .first = 0xcf8, .last = 0xcff, .widest = 4, .out = pci_out },
-	{ .first = KEYBOARD_COMMAND, .last = KEYBOARD_COMMAND, .widest = 1, .out = keyboard_out },
-	{ .first = FAST_RESET, .last = FAST_RESET, .widest = 1, .in = fast_reset_in, .out = fast_reset_out },
-	{ .first = SHUTDOWN_PORT, .last = SHUTDOWN_PORT, .widest = 1, .out = shutdown_out },
-	{ .first = TESTDEV_LOOP,
-	  .last = TESTDEV_NOTHING + 3,
-	  .widest = 4,
-	  .testdev = true,
-	  test_in,
-	  test_out },
-	{ .first = TESTDEV_EXIT, .last = TESTDEV_EXIT + 3, .widest = 4, .testdev = true, .out = test_out },
-	{ .first = TESTDEV_SELECT, .last = TESTDEV_DATA, .widest = 2, .testdev = true, test_in, test_out },
-	{ .first = TESTDEV_LINES,
-	  .last = TESTDEV_LINES + TESTDEV_LINE_COUNT - 1,
-	  .widest = 4,
-	  .testdev = true,
-	  .in = test_in,
-	  .out = test_out },
+	{ 0x3f8, 0x3ff, 1, false, uart },
+	{ 0x70, 0x71, 1, false, rtc },
+	{ PM_BASE, PM_BASE + PM_SIZE - 1, 4, false, pm },
+	{ 0xcf8, 0xcff, 4, false, reset },
+	{ KEYBOARD_COMMAND, KEYBOARD_COMMAND, 1, false, reset },
+	{ FAST_RESET, FAST_RESET, 1, false, reset },
+	{ SHUTDOWN_PORT, SHUTDOWN_PORT, 1, false, shutdown },
+	{ 0xe0, 0xe7, 1, true, test_loop },
+	{ 0xf4, 0xf7, 4, true, test_exit },
+	{ TEST_SELECT, TEST_SELECT + 1, 2, true, test_firmware },
+	{ TEST_LINES, TEST_LINES + 23, 4, true, test_line },
 };
 
 static const struct range *find(const struct platform *p, uint32_t port)
 {
 	for (unsigned i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
-		if (port >= ranges[i].first && port <= ranges[i].last &&
-		    (p->has_testdev || !ranges[i].testdev))
+		if (port >= ranges[i].first && port <= ranges[i].last && (p->test.scratch || !ranges[i].test))
 			return &ranges[i];
 	return NULL;
-}
-
-static uint32_t ones(unsigned size)
-{
-	return UINT32_MAX >> (32 - 8 * size);
 }
 
 /* Nobody else gets in while another CPU still carries out what its access brought about. */
@@ -220,20 +235,6 @@ static void enter(struct platform *p)
 		cpu_relax();
 		spinlock_lock(&p->lock);
 	}
-}
-
-/* The wires as they are now: devices that share one are joined by OR. */
-static uint32_t wires(const struct platform *p)
-{
-	return (uint32_t)vuart_line(&p->uart) << UART_LINE | (uint32_t)vrtc_line(&p->rtc) << RTC_LINE |
-	       (uint32_t)vpm_line(&p->pm) << PM_SCI | p->testdev.lines;
-}
-
-static uint64_t next_deadline(const struct platform *p)
-{
-	uint64_t rtc = vrtc_deadline(&p->rtc), pm = vpm_deadline(&p->pm);
-
-	return rtc < pm ? rtc : pm;
 }
 
 static void tell_lines(struct vm *vm, uint32_t changed, uint32_t lines, bool pulse)
@@ -249,11 +250,16 @@ static void tell_lines(struct vm *vm, uint32_t changed, uint32_t lines, bool pul
 static void leave(struct vm *vm, struct access *a)
 {
 	struct platform *p = a->p;
-	uint32_t lines = wires(p), changed = lines ^ p->lines;
-	uint64_t deadline = next_deadline(p);
+	uint32_t lines = (uint32_t)vuart_line(&p->uart) << UART_LINE |
+	                 (uint32_t)vrtc_line(&p->rtc) << RTC_LINE | (uint32_t)vpm_line(&p->pm) << PM_SCI |
+	                 p->test.lines;
+	uint32_t changed = lines ^ p->lines;
+	uint64_t rtc_due = vrtc_deadline(&p->rtc), pm_due = vpm_deadline(&p->pm);
+	uint64_t deadline = rtc_due < pm_due ? rtc_due : pm_due;
 	bool earlier = deadline < atomic_load_explicit(&p->deadline, memory_order_relaxed);
 
-	a->pulse &= (lines & ~p->testdev.lines & p->lines) >> UART_LINE & 1;
+	/* Devices that share a wire are joined by OR: a moment's low shows only if nobody else holds it. */
+	a->pulse &= (lines & ~p->test.lines & p->lines) >> UART_LINE & 1;
 	changed |= (uint32_t)a->pulse << UART_LINE;
 	p->lines = lines;
 	/* The reader needs no order: the signal below makes VCPU 0 look again. */
@@ -272,81 +278,58 @@ static void leave(struct vm *vm, struct access *a)
 	spinlock_unlock(&p->lock);
 	if (earlier && inbox_signal(&vm->vcpu[0]->inbox, INBOX_RESCAN))
 		cpu_kick(vm->vcpu[0]->cpu);
-	if (a->ended)
+	if (a->reason)
 		vm_end(vm, VM_ENDED, a->status, a->reason);
 }
 
-static uint32_t read_ports(struct access *a)
+/* The whole access if its range takes it so, else its bytes; those of no device read as ones. */
+static uint32_t transfer(struct vm *vm, uint16_t port, unsigned size, bool write, uint32_t written)
 {
-	uint16_t port = a->port;
-	unsigned size = a->size;
-	const struct range *r = find(a->p, port);
+	struct access a = { .p = &vm->platform, .now = tsc_now(), .write = write };
+	const struct range *r = find(a.p, port);
 	uint32_t value = 0;
 
-	if (r && size <= r->widest)
-		return r->in ? r->in(a)&ones(size) : ones(size);
-	for (unsigned i = 0; i < size; i++) {
-		r = find(a->p, port + i);
-		a->port = (uint16_t)(port + i);
-		a->size = 1;
-		value |= (r && r->in ? r->in(a)&0xff : 0xff) << 8 * i;
+	a.size = r && size <= r->widest ? (uint8_t)size : 1;
+	enter(a.p);
+	for (unsigned i = 0; i < size; i += a.size) {
+		uint32_t ones = UINT32_MAX >> (32 - 8 * a.size);
+
+		r = find(a.p, port + i);
+		a.port = (uint16_t)(port + i);
+		a.value = written >> 8 * i & ones;
+		value |= (r ? r->access(&a) & ones : ones) << 8 * i;
 	}
+	leave(vm, &a);
 	return value;
 }
 
 uint32_t platform_in(struct vm *vm, uint16_t port, unsigned size)
 {
-	struct access a = { .p = &vm->platform, .now = tsc_now(), .port = port, .size = size };
-	uint32_t value;
-
-	enter(a.p);
-	value = read_ports(&a);
-	leave(vm, &a);
-	return value;
-}
-
-static void write_ports(struct access *a)
-{
-	uint16_t port = a->port;
-	unsigned size = a->size;
-	uint32_t value = a->value;
-	const struct range *r = find(a->p, port);
-
-	if (r && size <= r->widest) {
-		r->out(a);
-		return;
-	}
-	for (unsigned i = 0; i < size; i++) {
-		r = find(a->p, port + i);
-		a->port = (uint16_t)(port + i);
-		a->size = 1;
-		a->value = value >> 8 * i & 0xff;
-		if (r)
-			r->out(a);
-	}
+	return transfer(vm, port, size, false, 0);
 }
 
 void platform_out(struct vm *vm, uint16_t port, unsigned size, uint32_t value)
 {
-	struct access a = { .p = &vm->platform, .now = tsc_now(), .port = port, .size = size };
-
-	a.value = value & ones(size);
-	enter(a.p);
-	write_ports(&a);
-	leave(vm, &a);
+	transfer(vm, port, size, true, value);
 }
 
 bool platform_mmio(struct vm *vm, uint64_t gpa, unsigned size, bool write, uint64_t *value)
 {
 	struct platform *p = &vm->platform;
-	bool mine;
+	uint8_t *at;
 
-	if (!p->has_testdev)
+	if (!p->test.scratch || gpa < TEST_MMIO || gpa - TEST_MMIO > TESTDEV_MMIO_SIZE - size)
 		return false;
+	at = p->test.scratch + (gpa - TEST_MMIO);
 	spinlock_lock(&p->lock);
-	mine = testdev_mmio(&p->testdev, gpa, size, write, value);
+	if (write) {
+		memcpy(at, value, size);
+	} else {
+		*value = 0;
+		memcpy(value, at, size);
+	}
 	spinlock_unlock(&p->lock);
-	return mine;
+	return true;
 }
 
 uint64_t platform_deadline(struct vm *vm)
@@ -385,16 +368,15 @@ void platform_flush(struct vm *vm)
 
 void platform_init(struct platform *p, const struct platform_setup *setup)
 {
-	*p = (struct platform){ .deadline = UINT64_MAX, .has_testdev = setup->scratch };
-	p->text_length = (unsigned)strlen(setup->name);
-	memcpy(p->text, setup->name, p->text_length);
-	memcpy(p->text + p->text_length, "| ", 2);
-	p->text_length += 2;
-	p->prefix = p->text_length;
+	*p = (struct platform){ .deadline = UINT64_MAX };
+	p->prefix = (unsigned)format_text(p->text, sizeof(p->text), "%s| ", setup->name);
+	p->text_length = p->prefix;
 	vuart_init(&p->uart);
 	vrtc_init(&p->rtc, &setup->wall, setup->now, setup->tsc_hz, setup->ram_low, setup->ram_high);
 	vpm_init(&p->pm, setup->now, setup->tsc_hz);
-	p->testdev.vcpus = setup->vcpus;
-	p->testdev.memory = setup->ram_low + setup->ram_high;
-	p->testdev.scratch = setup->scratch;
+	p->test = (struct testdev){
+		.vcpus = setup->vcpus,
+		.memory = setup->ram_low + setup->ram_high,
+		.scratch = setup->scratch,
+	};
 }

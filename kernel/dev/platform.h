@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A VM's platform but for its interrupt controllers: serial port, clocks, power, test device, and their
- * ports. */
+/* A VM's platform but for its interrupt controllers: serial port, clocks, power, test device. */
 #ifndef KERNEL_DEV_PLATFORM_H
 #define KERNEL_DEV_PLATFORM_H
 
@@ -10,7 +9,6 @@
 
 #include "kernel/dev/vpm.h"
 #include "kernel/dev/vrtc.h"
-#include "kernel/dev/testdev.h"
 #include "kernel/dev/vuart.h"
 #include "kernel/spinlock.h"
 
@@ -23,6 +21,19 @@ struct vm;
 #define PLATFORM_LINE_SIZE 256
 #define PLATFORM_TEXT_SIZE (PLATFORM_LINE_SIZE + 32)
 
+#define TESTDEV_MMIO_SIZE 0x10000u
+
+/* The test device (`testdev` on the VM's line). */
+struct testdev {
+	uint32_t lines; /* driven high, one bit each */
+	uint8_t loop[8];
+	uint32_t key; /* the selected item of firmware configuration, and the next byte of it */
+	unsigned offset;
+	unsigned vcpus;   /* items */
+	uint64_t memory;  /* bytes of RAM */
+	uint8_t *scratch; /* TESTDEV_MMIO_SIZE bytes of memory-mapped I/O; NULL: there is no test device */
+};
+
 /*
  * `lock` guards every field. It is not held while lines, console and VM are told what came of an access;
  * `acting` is set meanwhile and lets nobody else in, so that these effects happen in the order of the
@@ -31,14 +42,12 @@ struct vm;
 struct platform {
 	struct spinlock lock;
 	bool acting;
-	bool has_testdev;
 	uint32_t lines;            /* levels that the interrupt controllers have been told */
-	_Atomic uint64_t deadline; /* when a device next raises its line by itself; anybody reads it without
-	                              the lock */
+	_Atomic uint64_t deadline; /* when a device next raises its line; anybody reads it without the lock */
 	struct vuart uart;
 	struct vrtc rtc;
 	struct vpm pm;
-	struct testdev testdev;
+	struct testdev test;
 	uint8_t fast_reset;            /* port 0x92 as last written */
 	uint8_t shutdown;              /* letters of "Shutdown" seen at port 0x8900 */
 	char text[PLATFORM_TEXT_SIZE]; /* "NAME| ", then serial output since the last newline */
@@ -52,36 +61,35 @@ struct platform_setup {
 	struct rtc_time wall;       /* the time of day at `now` */
 	uint64_t ram_low, ram_high; /* bytes, as in struct vm */
 	unsigned vcpus;
-	uint8_t *scratch; /* TESTDEV_MMIO_SIZE bytes: there is a test device; NULL: there is none */
+	uint8_t *scratch; /* as in struct testdev */
 };
 
 /* Boot CPU, before the VM runs. */
 void platform_init(struct platform *p, const struct platform_setup *setup);
 
 /*
- * A port access of 1, 2 or 4 bytes. A port of no device reads as ones. Any CPU, holding no lock: takes the
- * platform's own, then chip_lock or the console's. Ports of the 8259 pair, the PIT and port 0x61 are not for
- * these two. An access may end the VM.
+ * A port access of 1, 2 or 4 bytes, but to the interrupt controllers; a port of no device reads as ones. It
+ * may end the VM. Any CPU, holding no lock, as all below: takes the platform's own, then chip_lock or the
+ * console's.
  */
 uint32_t platform_in(struct vm *vm, uint16_t port, unsigned size);
 void platform_out(struct vm *vm, uint16_t port, unsigned size, uint32_t value);
 
-/* An access to guest-physical memory that is no RAM. False: not the platform's. Any CPU, holding no lock. */
+/* An access to guest-physical memory that is no RAM. False: not the platform's. */
 bool platform_mmio(struct vm *vm, uint64_t gpa, unsigned size, bool write, uint64_t *value);
 
 /*
- * When platform_tick() is next due, in TSC ticks; UINT64_MAX: not at all. Any CPU, under any lock: one plain
- * load. The CPU of VCPU 0 keeps this deadline; an access from anywhere that makes it earlier signals
- * INBOX_RESCAN to VCPU 0.
+ * When platform_tick() is next due, in TSC ticks; UINT64_MAX: not at all. Under any lock: one plain load. The
+ * CPU of VCPU 0 keeps this deadline; an access from anywhere that makes it earlier signals INBOX_RESCAN to
+ * VCPU 0.
  */
 uint64_t platform_deadline(struct vm *vm);
-/* Any CPU, holding no lock. */
 void platform_tick(struct vm *vm, uint64_t now);
 
-/* A character for the VM's serial port. Any CPU, holding no lock. */
+/* A character for the VM's serial port. */
 void platform_receive(struct vm *vm, char c);
 
-/* Writes the unfinished last line of serial output, if there is one. Any CPU, holding no lock. */
+/* Writes the unfinished last line of serial output, if there is one. */
 void platform_flush(struct vm *vm);
 
 #endif

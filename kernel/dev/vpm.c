@@ -4,20 +4,22 @@
 
 #include "kernel/dev/clock.h"
 
-#define STATUS_TIMER 0x0001u
-/* Timer, global lock, power button, sleep button, RTC and wake: each is cleared by writing a 1. */
-#define STATUS_BITS           0x8721u
-#define ENABLE_BITS           0x0721u
-#define CONTROL_SCI           0x0001u /* no SMI_CMD in the FADT: the machine is always in ACPI mode */
-#define CONTROL_BITS          0x1c02u /* SLP_TYP and BM_RLD; GBL_RLS and SLP_EN read as 0 */
-#define CONTROL_SLEEP         0x2000u
-#define CONTROL_TYPE(control) ((control) >> 10 & 7u)
+#define STATUS_TIMER  0x0001u
+#define CONTROL_SCI   0x0001u /* no SMI_CMD in the FADT: the machine is always in ACPI mode */
+#define CONTROL_SLEEP 0x2000u
+#define CONTROL_TYPE  0x1c00u
 
 #define HALF (1ull << 31)
 
+/*
+ * Timer, global lock, power button, sleep button, RTC and wake: each is cleared by writing a 1; enables of
+ * all but the wake bit; SLP_TYP and BM_RLD. GBL_RLS and SLP_EN read as 0.
+ */
+static const uint16_t writable[] = { [PM_STATUS] = 0x8721, [PM_ENABLE] = 0x0721, [PM_CONTROL_A] = 0x1c02 };
+
 void vpm_init(struct vpm *p, uint64_t now, uint64_t hz)
 {
-	*p = (struct vpm){ .origin = now, .hz = hz, .control = CONTROL_SCI };
+	*p = (struct vpm){ .origin = now, .hz = hz, .reg[PM_CONTROL_A] = CONTROL_SCI };
 }
 
 static uint64_t timer(const struct vpm *p, uint64_t now)
@@ -32,37 +34,34 @@ void vpm_tick(struct vpm *p, uint64_t now)
 	uint64_t halves = timer(p, now) / HALF;
 
 	if (halves > p->halves) {
-		p->status |= STATUS_TIMER;
+		p->reg[PM_STATUS] |= STATUS_TIMER;
 		p->halves = halves;
 	}
 }
 
 bool vpm_line(const struct vpm *p)
 {
-	return p->status & p->enable;
+	return p->reg[PM_STATUS] & p->reg[PM_ENABLE];
 }
 
 uint64_t vpm_deadline(const struct vpm *p)
 {
-	if (!(p->enable & STATUS_TIMER) || vpm_line(p))
+	if (!(p->reg[PM_ENABLE] & STATUS_TIMER) || vpm_line(p))
 		return UINT64_MAX;
 	return p->origin + clock_ticks((p->halves + 1) * HALF, p->hz, PM_TIMER_HZ);
-}
-
-static unsigned register_byte(const struct vpm *p, unsigned offset, uint32_t count)
-{
-	const uint32_t image[PM_SIZE / 4] = { p->status | (uint32_t)p->enable << 16, p->control, count };
-
-	return offset < PM_SIZE ? image[offset / 4] >> offset % 4 * 8 & 0xff : 0xff;
 }
 
 uint32_t vpm_read(struct vpm *p, unsigned offset, unsigned size, uint64_t now)
 {
 	uint32_t value = 0, count = (uint32_t)timer(p, now);
+	uint32_t image[PM_SIZE / 4];
 
 	vpm_tick(p, now);
-	for (unsigned i = 0; i < size; i++)
-		value |= (uint32_t)register_byte(p, offset + i, count) << i * 8;
+	image[0] = p->reg[PM_STATUS] | (uint32_t)p->reg[PM_ENABLE] << 16;
+	image[1] = p->reg[PM_CONTROL_A];
+	image[2] = count;
+	for (unsigned i = 0, at = offset; i < size; i++, at++)
+		value |= (at < PM_SIZE ? image[at / 4] >> at % 4 * 8 & 0xff : 0xff) << i * 8;
 	return value;
 }
 
@@ -71,22 +70,13 @@ bool vpm_write(struct vpm *p, unsigned offset, unsigned size, uint32_t value, ui
 	bool sleep = false;
 
 	vpm_tick(p, now);
-	for (unsigned i = 0; i < size; i++, value >>= 8) {
-		unsigned at = offset + i, shift = at % 2 * 8;
-		uint16_t byte = (uint16_t)((value & 0xff) << shift), kept = (uint16_t)(0xff00u >> shift);
+	for (unsigned at = offset; at < offset + size && at < sizeof(p->reg); at++, value >>= 8) {
+		unsigned index = at / 2, shift = at % 2 * 8, byte = (value & 0xff) << shift;
+		unsigned old = p->reg[index], mask = writable[index] & 0xffu << shift;
 
-		switch (at & ~1u) {
-		case PM_EVENT - PM_BASE:
-			p->status &= (uint16_t) ~(byte & STATUS_BITS);
-			break;
-		case PM_EVENT - PM_BASE + 2:
-			p->enable = (uint16_t)((p->enable & kept) | (byte & ENABLE_BITS));
-			break;
-		case PM_CONTROL - PM_BASE:
-			p->control = (uint16_t)((p->control & kept) | (byte & CONTROL_BITS) | CONTROL_SCI);
-			sleep |= byte & CONTROL_SLEEP;
-			break;
-		}
+		p->reg[index] = (uint16_t)(index == PM_STATUS ? old & ~(byte & mask)
+		                                              : (old & ~mask) | (byte & mask));
+		sleep |= index == PM_CONTROL_A && byte & CONTROL_SLEEP;
 	}
-	return sleep && CONTROL_TYPE(p->control) == PM_SLEEP_OFF;
+	return sleep && (p->reg[PM_CONTROL_A] & CONTROL_TYPE) == PM_SLEEP_OFF << 10;
 }

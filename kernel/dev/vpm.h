@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ACPI fixed hardware: PM1a event and control registers and the 32-bit PM timer. Pure: time is an argument.
- */
+/* ACPI fixed hardware: PM1a event and control registers, 32-bit PM timer. Pure: time is an argument. */
 #ifndef KERNEL_DEV_VPM_H
 #define KERNEL_DEV_VPM_H
 
@@ -17,8 +16,10 @@
 #define PM_SLEEP_OFF 5u /* SLP_TYP of S5, as \_S5 says */
 #define PM_SCI       9u /* the SCI's line */
 
+enum vpm_reg { PM_STATUS, PM_ENABLE, PM_CONTROL_A };
+
 struct vpm {
-	uint16_t status, enable, control;
+	uint16_t reg[3]; /* by enum vpm_reg; a reserved byte pair follows in the port space, then the timer */
 	uint64_t origin; /* TSC when the timer was 0 */
 	uint64_t hz;
 	uint64_t halves; /* of 2^31 counts: the timer's top bit has toggled so often */

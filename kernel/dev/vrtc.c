@@ -1,35 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/* The virtual clock chip. Registers and rules are those of the MC146818A data sheet, quoted by its section
- * titles. */
+/* The virtual clock chip. Registers and rules are those of the MC146818A data sheet, cited by its titles. */
 #include "kernel/dev/vrtc.h"
 
 #include "kernel/dev/clock.h"
 
 #define RTC_HZ 32768u
 
-enum {
-	SECONDS = 0,
-	SECONDS_ALARM = 1,
-	MINUTES = 2,
-	MINUTES_ALARM = 3,
-	HOURS = 4,
-	HOURS_ALARM = 5,
-	WEEKDAY = 6,
-	DAY = 7,
-	MONTH = 8,
-	YEAR = 9,
-	REG_A = 10,
-	REG_B = 11,
-	REG_C = 12,
-	REG_D = 13,
-	BASE_MEMORY = 0x15,     /* KiB, 16 bits */
-	EXTENDED_MEMORY = 0x17, /* KiB above 1 MiB, 16 bits */
-	CHECKSUM = 0x2e,        /* of 0x10 to 0x2d, high byte first */
-	EXTENDED_FOUND = 0x30,  /* again, as the self-test found it */
-	CENTURY = 0x32,         /* the FADT names this place */
-	ABOVE_16M = 0x34,       /* 64 KiB units */
-	ABOVE_4G = 0x5b,        /* 64 KiB units, 24 bits */
-};
+enum { SECONDS, SECONDS_ALARM, MINUTES, MINUTES_ALARM, HOURS, HOURS_ALARM };
+enum { WEEKDAY = 6, DAY, MONTH, YEAR, REG_A, REG_B, REG_C, REG_D };
+
+/* What firmware leaves in the memory behind them. */
+#define BASE_MEMORY     0x15u /* KiB, 16 bits */
+#define EXTENDED_MEMORY 0x17u /* KiB above 1 MiB, 16 bits */
+#define CHECKSUM        0x2eu /* of 0x10 to 0x2d, high byte first */
+#define EXTENDED_FOUND  0x30u /* again, as the self-test found it */
+#define CENTURY         0x32u /* the FADT names this place */
+#define ABOVE_16M       0x34u /* 64 KiB units */
+#define ABOVE_4G        0x5bu /* 64 KiB units, 24 bits */
 
 #define A_UIP     0x80u
 #define A_DIVIDER 0x70u
@@ -46,35 +33,38 @@ enum {
 #define C_FLAGS   (C_PF | C_AF | C_UF)
 #define D_VALID   0x80u
 #define HOUR_PM   0x80u
+#define ALARM_ANY 0xc0u
 
 /* "Update Cycle": UIP rises 244 us before the cycle, which takes 1984 us; the clock changes at its end. */
 #define UPDATE_COUNTS 73u
 
 #define DAY_SECONDS 86400u
-#define NO_ALARM    UINT64_MAX
 
-static unsigned decode(const struct vrtc *r, uint8_t raw)
+/* Whether a register counts to 12 twice a day and its highest bit says which time. */
+static bool twelve(const struct vrtc *r, unsigned reg)
 {
-	return r->cmos[REG_B] & B_BINARY ? raw : raw / 16u * 10 + raw % 16u;
+	return (reg == HOURS || reg == HOURS_ALARM) && !(r->cmos[REG_B] & B_24H);
 }
 
-static uint8_t encode(const struct vrtc *r, unsigned value)
+static unsigned get(const struct vrtc *r, unsigned reg)
 {
-	return (uint8_t)(r->cmos[REG_B] & B_BINARY ? value : value / 10 * 16 + value % 10);
+	unsigned raw = r->cmos[reg], half = twelve(r, reg) ? raw & HOUR_PM : 0;
+	unsigned value = raw & ~half;
+
+	if (!(r->cmos[REG_B] & B_BINARY))
+		value = value / 16 * 10 + value % 16;
+	return twelve(r, reg) ? value % 12 + (half ? 12 : 0) : value;
 }
 
-static unsigned decode_hour(const struct vrtc *r, uint8_t raw)
+static void put(struct vrtc *r, unsigned reg, unsigned value)
 {
-	if (r->cmos[REG_B] & B_24H)
-		return decode(r, raw);
-	return decode(r, raw & 0x7f) % 12 + (raw & HOUR_PM ? 12 : 0);
-}
+	unsigned half = twelve(r, reg) && value >= 12 ? HOUR_PM : 0;
 
-static uint8_t encode_hour(const struct vrtc *r, unsigned hour)
-{
-	if (r->cmos[REG_B] & B_24H)
-		return encode(r, hour);
-	return (uint8_t)(encode(r, hour % 12 ? hour % 12 : 12) | (hour >= 12 ? HOUR_PM : 0));
+	if (twelve(r, reg))
+		value = value % 12 ? value % 12 : 12;
+	if (!(r->cmos[REG_B] & B_BINARY))
+		value = value / 10 * 16 + value % 10;
+	r->cmos[reg] = (uint8_t)(value | half);
 }
 
 static unsigned month_days(unsigned year, unsigned month)
@@ -87,42 +77,25 @@ static unsigned month_days(unsigned year, unsigned month)
 	return days[(month + 11) % 12];
 }
 
-static void store_date(struct vrtc *r, const struct rtc_time *t)
+static void next_day(struct vrtc *r)
 {
-	r->cmos[WEEKDAY] = encode(r, t->weekday);
-	r->cmos[DAY] = encode(r, t->day);
-	r->cmos[MONTH] = encode(r, t->month);
-	r->cmos[YEAR] = encode(r, t->year % 100u);
-	r->cmos[CENTURY] = encode(r, t->year / 100u);
-}
+	unsigned day = get(r, DAY), month = get(r, MONTH), year = get(r, CENTURY) * 100 + get(r, YEAR);
+	bool last = day >= month_days(year, month);
 
-static void advance_days(struct vrtc *r, uint64_t days)
-{
-	struct rtc_time t = {
-		.weekday = (uint8_t)decode(r, r->cmos[WEEKDAY]),
-		.day = (uint8_t)decode(r, r->cmos[DAY]),
-		.month = (uint8_t)decode(r, r->cmos[MONTH]),
-		.year = (uint16_t)(decode(r, r->cmos[CENTURY]) * 100 + decode(r, r->cmos[YEAR])),
-	};
-
-	for (; days; days--) {
-		t.weekday = (uint8_t)(t.weekday % 7 + 1);
-		if (t.day++ < month_days(t.year, t.month))
-			continue;
-		t.day = 1;
-		if (t.month++ < 12)
-			continue;
-		t.month = 1;
-		t.year++;
-	}
-	store_date(r, &t);
+	put(r, WEEKDAY, get(r, WEEKDAY) % 7 + 1);
+	put(r, DAY, last ? 1 : day + 1);
+	if (!last)
+		return;
+	put(r, MONTH, month < 12 ? month + 1 : 1);
+	if (month < 12)
+		return;
+	put(r, YEAR, (year + 1) % 100);
+	put(r, CENTURY, (year + 1) / 100);
 }
 
 static unsigned second_of_day(const struct vrtc *r)
 {
-	unsigned hour = decode_hour(r, r->cmos[HOURS]) % 24, minute = decode(r, r->cmos[MINUTES]) % 60;
-
-	return (hour * 60 + minute) * 60 + decode(r, r->cmos[SECONDS]) % 60;
+	return (get(r, HOURS) % 24 * 60 + get(r, MINUTES) % 60) * 60 + get(r, SECONDS) % 60;
 }
 
 static void advance(struct vrtc *r, uint64_t seconds)
@@ -130,49 +103,46 @@ static void advance(struct vrtc *r, uint64_t seconds)
 	uint64_t total = second_of_day(r) + seconds;
 	unsigned second = (unsigned)(total % DAY_SECONDS);
 
-	r->cmos[SECONDS] = encode(r, second % 60);
-	r->cmos[MINUTES] = encode(r, second / 60 % 60);
-	r->cmos[HOURS] = encode_hour(r, second / 3600);
-	if (total >= DAY_SECONDS)
-		advance_days(r, total / DAY_SECONDS);
+	put(r, SECONDS, second % 60);
+	put(r, MINUTES, second / 60 % 60);
+	put(r, HOURS, second / 3600);
+	for (uint64_t days = total / DAY_SECONDS; days; days--)
+		next_day(r);
 }
 
 /* "Alarm": two leading ones make an alarm byte match everything. */
-static bool matches(unsigned now, uint8_t raw, unsigned decoded)
+static bool matches(const struct vrtc *r, unsigned reg, unsigned now)
 {
-	return raw >= 0xc0 || now == decoded;
+	return r->cmos[reg] >= ALARM_ANY || get(r, reg) == now;
 }
 
-/* Seconds from the time shown to the next alarm, 1 to 86400; NO_ALARM: it shows no time of day. */
+/* Seconds from the time shown to the next alarm, 1 to 86400; UINT64_MAX: it shows no time of day. */
 static uint64_t alarm_distance(const struct vrtc *r)
 {
-	const uint8_t *c = r->cmos;
-	unsigned start = second_of_day(r), hour = decode_hour(r, c[HOURS_ALARM]);
-	unsigned minute = decode(r, c[MINUTES_ALARM]), second = decode(r, c[SECONDS_ALARM]);
-	unsigned t = start + 1;
+	unsigned start = second_of_day(r), t = start + 1;
 
+	/* A second that never comes would be searched for all day long. */
+	if (r->cmos[SECONDS_ALARM] < ALARM_ANY && get(r, SECONDS_ALARM) >= 60)
+		return UINT64_MAX;
 	while (t <= start + DAY_SECONDS) {
-		if (!matches(t / 3600 % 24, c[HOURS_ALARM], hour))
+		if (!matches(r, HOURS_ALARM, t / 3600 % 24))
 			t = (t / 3600 + 1) * 3600;
-		else if (!matches(t / 60 % 60, c[MINUTES_ALARM], minute))
+		else if (!matches(r, MINUTES_ALARM, t / 60 % 60))
 			t = (t / 60 + 1) * 60;
-		else if (!matches(t % 60, c[SECONDS_ALARM], second))
+		else if (!matches(r, SECONDS_ALARM, t % 60))
 			t++;
 		else
 			return t - start;
 	}
-	return NO_ALARM;
+	return UINT64_MAX;
 }
 
-/* "Periodic Interrupt Rate": as a shift of the 32,768 Hz count; 0: none. The two fastest codes repeat slower
- * ones. */
+/* "Periodic Interrupt Rate": as a shift of the 32,768 Hz count; 0: none. The first two repeat slower ones. */
 static unsigned period_shift(const struct vrtc *r)
 {
 	unsigned rate = r->cmos[REG_A] & A_RATE;
 
-	if (rate == 0)
-		return 0;
-	return rate < 3 ? rate + 6 : rate - 1;
+	return rate == 0 ? 0 : rate < 3 ? rate + 6 : rate - 1;
 }
 
 static bool running(const struct vrtc *r)
@@ -216,20 +186,19 @@ bool vrtc_line(const struct vrtc *r)
 
 uint64_t vrtc_deadline(const struct vrtc *r)
 {
-	uint64_t at = UINT64_MAX, second = r->seen / RTC_HZ, alarm;
+	uint64_t at = UINT64_MAX, second = UINT64_MAX;
 	unsigned enabled = r->cmos[REG_B] & C_FLAGS, shift = period_shift(r);
 
 	if (!running(r) || vrtc_line(r))
 		return UINT64_MAX;
 	if (enabled & C_PF && shift)
 		at = ((r->seen >> shift) + 1) << shift;
-	if (enabled & C_UF && updating(r) && (second + 1) * RTC_HZ < at)
-		at = (second + 1) * RTC_HZ;
-	if (enabled & C_AF && updating(r)) {
-		alarm = alarm_distance(r);
-		if (alarm != NO_ALARM && (second + alarm) * RTC_HZ < at)
-			at = (second + alarm) * RTC_HZ;
-	}
+	if (enabled & C_AF)
+		second = alarm_distance(r);
+	if (enabled & C_UF)
+		second = 1;
+	if (second != UINT64_MAX && updating(r) && (r->seen / RTC_HZ + second) * RTC_HZ < at)
+		at = (r->seen / RTC_HZ + second) * RTC_HZ;
 	return at == UINT64_MAX ? at : r->origin + clock_ticks(at, r->hz, RTC_HZ);
 }
 
@@ -254,69 +223,54 @@ uint8_t vrtc_read(struct vrtc *r, uint64_t now)
 	return value;
 }
 
-static void write_a(struct vrtc *r, uint8_t value, uint64_t now)
-{
-	bool before = running(r);
-
-	r->cmos[REG_A] = value & (uint8_t)~A_UIP;
-	if (before || !running(r))
-		return;
-	/* "Divider Control": the first update cycle begins half a second after the reset is removed. */
-	r->origin = now - r->hz / 2;
-	r->seen = RTC_HZ / 2;
-}
-
 void vrtc_write(struct vrtc *r, uint8_t value, uint64_t now)
 {
 	vrtc_tick(r, now);
-	switch (r->index) {
-	case REG_A:
-		write_a(r, value, now);
-		break;
-	case REG_B:
-		/* "Register B", SET: a 1 also clears the update-ended interrupt enable. */
-		r->cmos[REG_B] = value & B_SET ? value & (uint8_t)~B_UIE : value;
-		break;
-	case REG_C:
-	case REG_D:
-		break;
-	default:
-		r->cmos[r->index] = value;
-		break;
+	/* "Divider Control": the first update cycle begins half a second after the reset is removed. */
+	if (r->index == REG_A && !running(r) && (value & A_DIVIDER) == A_RUNNING) {
+		r->origin = now - r->hz / 2;
+		r->seen = RTC_HZ / 2;
 	}
+	if (r->index == REG_A)
+		value &= (uint8_t)~A_UIP;
+	/* "Register B", SET: a 1 also clears the update-ended interrupt enable. */
+	if (r->index == REG_B && value & B_SET)
+		value &= (uint8_t)~B_UIE;
+	if (r->index != REG_C && r->index != REG_D)
+		r->cmos[r->index] = value;
 }
 
-static uint64_t at_most(uint64_t value, uint64_t limit)
-{
-	return value < limit ? value : limit;
-}
-
+/* The lowest `bytes` bytes, or their highest value if it does not fit. */
 static void store(struct vrtc *r, unsigned reg, unsigned bytes, uint64_t value)
 {
 	for (unsigned i = 0; i < bytes; i++)
-		r->cmos[reg + i] = (uint8_t)(value >> 8 * i);
+		r->cmos[reg + i] = (uint8_t)(value >> 8 * bytes ? 0xff : value >> 8 * i);
 }
 
 void vrtc_init(struct vrtc *r, const struct rtc_time *wall, uint64_t now, uint64_t hz, uint64_t ram_low,
                uint64_t ram_high)
 {
-	uint64_t above_1m = ram_low > (1u << 20) ? ram_low - (1u << 20) : 0;
-	uint64_t above_16m = ram_low > (16u << 20) ? ram_low - (16u << 20) : 0;
+	uint64_t above_1m = (ram_low >> 10) - 1024,
+		 above_16m = ram_low > 16u << 20 ? ram_low - (16u << 20) : 0;
 	unsigned sum = 0;
 
 	*r = (struct vrtc){ .origin = now, .hz = hz };
 	r->cmos[REG_A] = A_RUNNING | 6;
 	r->cmos[REG_B] = B_24H;
 	r->cmos[REG_D] = D_VALID;
-	store_date(r, wall);
-	r->cmos[HOURS] = encode_hour(r, wall->hour);
-	r->cmos[MINUTES] = encode(r, wall->minute);
-	r->cmos[SECONDS] = encode(r, wall->second);
+	put(r, CENTURY, wall->year / 100u);
+	put(r, YEAR, wall->year % 100u);
+	put(r, MONTH, wall->month);
+	put(r, DAY, wall->day);
+	put(r, WEEKDAY, wall->weekday);
+	put(r, HOURS, wall->hour);
+	put(r, MINUTES, wall->minute);
+	put(r, SECONDS, wall->second);
 	store(r, BASE_MEMORY, 2, 640);
-	store(r, EXTENDED_MEMORY, 2, at_most(above_1m >> 10, 0xffff));
-	store(r, EXTENDED_FOUND, 2, at_most(above_1m >> 10, 0xffff));
-	store(r, ABOVE_16M, 2, at_most(above_16m >> 16, 0xffff));
-	store(r, ABOVE_4G, 3, at_most(ram_high >> 16, 0xffffff));
+	store(r, EXTENDED_MEMORY, 2, above_1m);
+	store(r, EXTENDED_FOUND, 2, above_1m);
+	store(r, ABOVE_16M, 2, above_16m >> 16);
+	store(r, ABOVE_4G, 3, ram_high >> 16);
 	for (unsigned i = 0x10; i < CHECKSUM; i++)
 		sum += r->cmos[i];
 	r->cmos[CHECKSUM] = (uint8_t)(sum >> 8);

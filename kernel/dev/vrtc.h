@@ -20,8 +20,7 @@ struct vrtc {
 	uint64_t seen; /* counts of 32,768 Hz since then that cmos[] and the flags know of */
 };
 
-/* `ram_low`, `ram_high`: guest RAM below 3 GiB and above 4 GiB in bytes, for the size bytes that firmware
- * leaves. */
+/* `ram_low` (1 MiB or more), `ram_high`: bytes of RAM below 3 and above 4 GiB, for the CMOS memory. */
 void vrtc_init(struct vrtc *r, const struct rtc_time *wall, uint64_t now, uint64_t hz, uint64_t ram_low,
                uint64_t ram_high);
 /* Port 0x70 (the index, write only) and 0x71 (data). */

@@ -9,10 +9,8 @@
 #define VUART_FIFO_SIZE 16
 
 struct vuart {
-	uint8_t ier, lcr, mcr, msr, scratch;
-	uint8_t errors; /* LSR bits 1-4, cleared by reading LSR */
-	uint8_t fcr;    /* FIFO enable and trigger level as last accepted */
-	uint16_t divisor;
+	uint8_t reg[8];     /* as last written; of the LSR its errors, of the MSR all of it */
+	uint8_t divisor[2]; /* low byte first */
 	bool thr_interrupt; /* "transmitter holding register empty" is pending */
 	uint8_t fifo[VUART_FIFO_SIZE];
 	uint8_t head, count; /* received and not yet read; at most 1 without FIFO */

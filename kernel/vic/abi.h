@@ -23,7 +23,7 @@
 #define BH_PORTS       (BH_GROUPS * BH_SLOTS)
 #define BH_GROUP_WORDS (BH_SLOTS / 64)
 
-/* The first callback line: the IOAPIC pin of group 0. Routes with one line use it for every group. */
+/* The first callback line: the IOAPIC pin of group 0; group g's is g further on. Routes with one line use the first. */
 #define BH_CALLBACK_PIN 24
 
 /*
@@ -71,12 +71,15 @@ enum bh_call {
 	BH_OFFER = 12, /* (port, peer): that peer of the boot configuration's list may connect to the port */
 	BH_CONNECT = 13, /* (port, peer, the peer's port): both ends ring each other from now on */
 	BH_EXIT = 14,    /* (status 0..255): ends the VM */
+	BH_TIMER =
+		15, /* (port, absolute deadline in TSC ticks of this VCPU; 0 disarms): rings the port once */
 	BH_CALLS
 };
 
 enum bh_kind {
 	BH_LOCAL = 0,   /* ringing it sets its own bit: an IPI that is not an interrupt vector */
 	BH_INTERVM = 1, /* ringing it sets the bit of the port that it is connected to */
+	BH_TIMED = 2,   /* rings itself at the time that BH_TIMER sets; at most 32 of them a VM */
 	BH_KINDS
 };
 
@@ -86,6 +89,8 @@ enum bh_rung {
 	BH_RUNG_QUIET = 1,     /* the bit is set; an upcall for its word was on its way already */
 	BH_RUNG_MASKED = 2,    /* the bit is set and masked: whoever unmasks looks */
 	BH_RUNG_COALESCED = 3, /* the bit was set already */
+	BH_RUNG_THROTTLED =
+		4, /* the bit is set; the port's upcalls of this period are used up, the next one brings it */
 };
 
 enum bh_error {
@@ -104,7 +109,8 @@ enum bh_port_stat {
 	BH_STAT_UPCALLS = 2,   /* of those, raised an upcall */
 	BH_STAT_MISDIRECTED =
 		3, /* of those, went to another VCPU; one interrupt for several ports counts for the first */
-	BH_STAT_VCPU = 4, /* the VCPU it is bound to */
+	BH_STAT_VCPU = 4,      /* the VCPU it is bound to */
+	BH_STAT_THROTTLED = 5, /* rings whose upcall was put off to the next period */
 	BH_PORT_STATS
 };
 
@@ -117,7 +123,14 @@ enum bh_vm_stat {
 };
 
 /* How a doorbell becomes an interrupt; docs/routing.md says which promise each route keeps. */
-enum bh_route { BH_ROUTE_IOAPIC = 0, BH_ROUTE_VCPU0 = 1, BH_ROUTE_NATIVE = 2, BH_ROUTES };
+enum bh_route {
+	BH_ROUTE_IOAPIC = 0,
+	BH_ROUTE_VCPU0 = 1,
+	BH_ROUTE_NATIVE = 2,
+	BH_ROUTE_MULTI = 3,
+	BH_ROUTE_FOLLOW = 4,
+	BH_ROUTES
+};
 #define BH_ROUTE_ASK 0xffffffffu
 
 #endif

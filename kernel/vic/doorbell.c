@@ -1,55 +1,46 @@
 /* SPDX-License-Identifier: MIT */
 /* Doorbells: ring, kick, rebind, and the moves of pending bits between VCPUs. docs/abi.md is the contract. */
-#include "doorbell.h"
-
+#include "doorbell_priv.h"
 #include "route.h"
 
 #include <stddef.h>
-
-#define WORD_VCPU(word) ((word)&0xffu)
-#define WORD_KIND(word) ((word) >> 8 & 0xffu)
-
-#define WORDS (BH_GROUPS * BH_GROUP_WORDS)
-
-static inline uint64_t bit_of(uint32_t port)
-{
-	return 1ull << (port % 64);
-}
-
-static inline void count(_Atomic uint64_t *counter)
-{
-	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
-
-/* The counters of a control page are the guest's memory: added to, never trusted. */
-static inline _Atomic uint64_t *shared(uint64_t *word)
-{
-	return (_Atomic uint64_t *)word;
-}
 
 static struct db_effect done(int result)
 {
 	return (struct db_effect){ .result = result, .what = DB_NOTHING, .port = DB_NO_PORT };
 }
 
-void db_init(struct db_vm *db, struct db_port *ports, unsigned vcpus, enum bh_route route)
+void db_init(struct db_vm *db, struct db_port *ports, struct apic_bus *bus, unsigned vcpus,
+             enum bh_route route)
 {
 	db->port = ports;
+	db->bus = bus;
+	for (unsigned group = 0; group < BH_GROUPS; group++)
+		atomic_init(&db->follow[group], 1);
 	db->vcpus = vcpus;
 	atomic_init(&db->mask, NULL);
+	atomic_init(&db->refill, DB_NEVER);
+	for (unsigned i = 0; i < DB_TIMERS; i++)
+		atomic_init(&db->timer[i].deadline, DB_NEVER);
 	atomic_init(&db->route, route_find(route));
 }
 
-static uint32_t open_word(const struct db_vm *db, uint64_t port)
+static uint32_t places_of(const struct db_vm *db, const struct db_route *route, uint32_t word, uint32_t port)
 {
-	return port < BH_PORTS ? atomic_load(&db->port[port].word) : 0;
+	return route->places(db, WORD_VCPU(word), BH_PORT_GROUP(port));
 }
 
-static unsigned place_of(const struct db_vm *db, uint32_t word)
+/* One VCPU of a route's places: the only one, or whom the LAPICs' arbitration picks now. */
+static unsigned pick(const struct db_vm *db, uint32_t places)
 {
-	const struct db_route *route = atomic_load(&db->route);
+	if (places & (places - 1))
+		places = apic_bus_arbitrate(db->bus, places);
+	return (unsigned)__builtin_ctz(places);
+}
 
-	return route->place(db, WORD_VCPU(word));
+static _Atomic uint64_t *pending_of(const struct db_vm *db, unsigned vcpu)
+{
+	return atomic_load_explicit(&db->page[vcpu].pending, memory_order_acquire);
 }
 
 static bool is_masked(const struct db_vm *db, uint32_t port)
@@ -63,15 +54,13 @@ static bool is_masked(const struct db_vm *db, uint32_t port)
  * The bit is set and not masked: tell the consumer. It clears the summary bit before it reads the word, so a summary
  * bit that is still set belongs to a scan that will see our bit.
  */
-static struct db_effect announce(struct db_vm *db, unsigned vcpu, uint32_t port)
+static struct db_effect announce(struct db_vm *db, const struct db_route *route, unsigned vcpu, uint32_t port)
 {
 	struct bh_control *control = atomic_load_explicit(&db->page[vcpu].control, memory_order_acquire);
-	const struct db_route *route = atomic_load(&db->route);
 	unsigned group = BH_PORT_GROUP(port);
-	uint64_t word = 1ull << (port / 64 % BH_GROUP_WORDS);
 	struct db_effect effect = done(BH_RUNG_UPCALL);
 
-	if (atomic_fetch_or(shared(&control->summary[group]), word) & word)
+	if (atomic_fetch_or(shared(&control->summary[group]), summary_bit(port)) & summary_bit(port))
 		return done(BH_RUNG_QUIET);
 	count(&db->port[port].upcalls);
 	count(shared(&control->upcalls));
@@ -89,7 +78,7 @@ int db_resolve(const struct db_vm *db, uint64_t port, unsigned *vm, uint32_t *to
 		return BH_EINVAL;
 	if (!(word & DB_OPEN))
 		return BH_ECLOSED;
-	if (WORD_KIND(word) == BH_LOCAL) {
+	if (WORD_KIND(word) != BH_INTERVM) {
 		*to = (uint32_t)port;
 		return 0;
 	}
@@ -101,8 +90,61 @@ int db_resolve(const struct db_vm *db, uint64_t port, unsigned *vm, uint32_t *to
 	return 1;
 }
 
-struct db_effect db_ring(struct db_vm *db, uint32_t port)
+/*
+ * One upcall of this period, if the port has one left. Ringers race for it by compare-and-exchange; one whose clock is
+ * in an older period than the newest seen counts in that one.
+ */
+static bool take_budget(struct db_vm *db, struct db_port *p, uint64_t now)
 {
+	uint64_t seen = atomic_load_explicit(&p->budget, memory_order_relaxed), next;
+
+	do {
+		uint64_t period = now / db->period, used = seen & 0xffff;
+
+		if (period > seen >> 16)
+			used = 0;
+		else
+			period = seen >> 16;
+		if (used >= db->budget)
+			return false;
+		next = period << 16 | (used + 1);
+	} while (!atomic_compare_exchange_weak(&p->budget, &seen, next));
+	return true;
+}
+
+/* A storm hurts its sender: the bit stays, without the summary bit, so that no other port's upcall is swallowed. */
+static struct db_effect hold(struct db_vm *db, uint32_t port, uint64_t now)
+{
+	uint64_t refill = (now / db->period + 1) * db->period, seen = atomic_load(&db->refill);
+	struct db_effect effect = done(BH_RUNG_THROTTLED);
+
+	count(&db->port[port].throttled);
+	/* The bit before the time: whoever takes the time away looks at the bits after it. */
+	atomic_fetch_or(&db->held[port / 64], bit_of(port));
+	while (refill < seen && !atomic_compare_exchange_weak(&db->refill, &seen, refill))
+		;
+	effect.what = DB_LATER;
+	return effect;
+}
+
+/* announce(), within the port's budget. */
+static struct db_effect announce_within(struct db_vm *db, const struct db_route *route, unsigned vcpu,
+                                        uint32_t port, uint64_t now)
+{
+	struct bh_control *control = atomic_load_explicit(&db->page[vcpu].control, memory_order_acquire);
+
+	/* A summary bit that is set needs no upcall, and costs none. */
+	if (db->budget &&
+	    !(atomic_load(shared(&control->summary[BH_PORT_GROUP(port)])) & summary_bit(port)) &&
+	    !take_budget(db, &db->port[port], now))
+		return hold(db, port, now);
+	return announce(db, route, vcpu, port);
+}
+
+struct db_effect db_ring(struct db_vm *db, uint32_t port, uint64_t now)
+{
+	/* Read once: place and interrupt are of one route, even while another one comes into force. */
+	const struct db_route *route = atomic_load(&db->route);
 	struct db_port *p = &db->port[port];
 	uint32_t word = atomic_load(&p->word);
 	_Atomic uint64_t *pending;
@@ -110,8 +152,8 @@ struct db_effect db_ring(struct db_vm *db, uint32_t port)
 
 	if (!(word & DB_OPEN))
 		return done(BH_ECLOSED);
-	vcpu = place_of(db, word);
-	pending = atomic_load_explicit(&db->page[vcpu].pending, memory_order_acquire);
+	vcpu = pick(db, places_of(db, route, word, port));
+	pending = pending_of(db, vcpu);
 	if (!pending)
 		return done(BH_ENOPAGE);
 	count(&p->rung);
@@ -125,32 +167,122 @@ struct db_effect db_ring(struct db_vm *db, uint32_t port)
 	 */
 	if (is_masked(db, port))
 		return done(BH_RUNG_MASKED);
-	return announce(db, vcpu, port);
+	return announce_within(db, route, vcpu, port, now);
 }
 
 struct db_effect db_kick(struct db_vm *db, uint64_t port)
 {
-	uint32_t word = open_word(db, port);
-	_Atomic uint64_t *pending;
-	unsigned vcpu;
+	const struct db_route *route = atomic_load(&db->route);
+	uint32_t word = open_word(db, port), places;
 
 	if (port >= BH_PORTS)
 		return done(BH_EINVAL);
 	if (!(word & DB_OPEN))
 		return done(BH_ECLOSED);
-	vcpu = place_of(db, word);
-	pending = atomic_load_explicit(&db->page[vcpu].pending, memory_order_acquire);
-	if (!pending)
-		return done(BH_ENOPAGE);
-	if (!(atomic_load(&pending[port / 64]) & bit_of((uint32_t)port)) || is_masked(db, (uint32_t)port))
-		return done(BH_RUNG_QUIET);
-	return announce(db, vcpu, (uint32_t)port);
+	for (places = places_of(db, route, word, (uint32_t)port); places; places &= places - 1) {
+		unsigned vcpu = (unsigned)__builtin_ctz(places);
+		_Atomic uint64_t *pending = pending_of(db, vcpu);
+
+		if (!pending)
+			return done(BH_ENOPAGE);
+		if ((atomic_load(&pending[port / 64]) & bit_of((uint32_t)port)) &&
+		    !is_masked(db, (uint32_t)port))
+			return announce(db, route, vcpu, (uint32_t)port);
+	}
+	return done(BH_RUNG_QUIET);
+}
+
+uint64_t db_deadline(const struct db_vm *db)
+{
+	uint64_t nearest = atomic_load_explicit(&db->refill, memory_order_relaxed);
+
+	for (unsigned i = 0; i < DB_TIMERS; i++) {
+		uint64_t deadline = atomic_load_explicit(&db->timer[i].deadline, memory_order_relaxed);
+
+		nearest = deadline < nearest ? deadline : nearest;
+	}
+	return nearest;
+}
+
+static bool fire(struct db_vm *db, struct db_timer *timer, uint64_t now, struct db_effect *effect)
+{
+	uint64_t deadline = atomic_load(&timer->deadline);
+	uint32_t port = atomic_load(&timer->port);
+
+	if (deadline > now || !atomic_compare_exchange_strong(&timer->deadline, &deadline, DB_NEVER))
+		return false;
+	*effect = port & DB_OPEN ? db_ring(db, port & ~DB_OPEN, now) : done(0);
+	return true;
+}
+
+bool db_due(struct db_vm *db, uint64_t now, uint32_t *cursor, struct db_effect *effect)
+{
+	for (unsigned i = 0; i < DB_TIMERS; i++) {
+		if (fire(db, &db->timer[i], now, effect))
+			return true;
+	}
+	if (*cursor == 0) {
+		if (atomic_load(&db->refill) > now)
+			return false;
+		atomic_store(&db->refill, DB_NEVER);
+		*cursor = 1;
+	}
+	for (; *cursor <= WORDS; (*cursor)++) {
+		uint64_t bits = atomic_load(&db->held[*cursor - 1]);
+
+		if (bits) {
+			uint32_t port = (*cursor - 1) * 64 + (uint32_t)__builtin_ctzll(bits);
+
+			atomic_fetch_and(&db->held[port / 64], ~bit_of(port));
+			*effect = db_kick(db, port);
+			return true;
+		}
+	}
+	return false;
+}
+
+static struct db_timer *timer_of(struct db_vm *db, uint32_t port)
+{
+	for (unsigned i = 0; i < DB_TIMERS; i++) {
+		if (atomic_load(&db->timer[i].port) == port)
+			return &db->timer[i];
+	}
+	return NULL;
+}
+
+int db_arm(struct db_vm *db, uint64_t port, uint64_t deadline)
+{
+	struct db_timer *timer = port < BH_PORTS ? timer_of(db, DB_OPEN | (uint32_t)port) : NULL;
+
+	if (!timer)
+		return BH_EINVAL;
+	atomic_store(&timer->deadline, deadline);
+	return 0;
+}
+
+void db_set_budget(struct db_vm *db, uint32_t upcalls, uint64_t period)
+{
+	db->budget = upcalls;
+	db->period = period;
+}
+
+static void reset_counters(struct db_port *p)
+{
+	atomic_store(&p->rung, 0);
+	atomic_store(&p->coalesced, 0);
+	atomic_store(&p->upcalls, 0);
+	atomic_store(&p->misdirected, 0);
+	atomic_store(&p->throttled, 0);
 }
 
 int db_open(struct db_vm *db, uint64_t kind, uint64_t vcpu, uint64_t group)
 {
+	struct db_timer *timer = kind == BH_TIMED ? timer_of(db, 0) : NULL;
+
 	if (kind >= BH_KINDS || vcpu >= db->vcpus || group >= BH_GROUPS)
 		return BH_EINVAL;
+	if (kind == BH_TIMED && !timer)
+		return BH_EFULL;
 	for (unsigned w = 0; w < BH_GROUP_WORDS; w++) {
 		uint64_t *used = &db->used[group][w];
 		uint32_t port;
@@ -159,12 +291,10 @@ int db_open(struct db_vm *db, uint64_t kind, uint64_t vcpu, uint64_t group)
 			continue;
 		port = BH_PORT(group, w * 64 + (unsigned)__builtin_ctzll(~*used));
 		*used |= bit_of(port);
-		struct db_port *p = &db->port[port];
-		atomic_store(&p->rung, 0);
-		atomic_store(&p->coalesced, 0);
-		atomic_store(&p->upcalls, 0);
-		atomic_store(&p->misdirected, 0);
-		atomic_store(&p->word, DB_OPEN | (uint32_t)kind << 8 | (uint32_t)vcpu);
+		if (timer)
+			atomic_store(&timer->port, DB_OPEN | port);
+		reset_counters(&db->port[port]);
+		atomic_store(&db->port[port].word, DB_OPEN | (uint32_t)kind << 8 | (uint32_t)vcpu);
 		return (int)port;
 	}
 	return BH_EFULL;
@@ -182,18 +312,25 @@ int db_close(struct db_vm *db, uint64_t port)
 
 void db_release(struct db_vm *db, uint32_t port)
 {
+	struct db_timer *timer = timer_of(db, DB_OPEN | port);
+
 	/* A bit nobody consumed goes with the port: it would read as a ring of the next one in this slot. */
 	for (unsigned v = 0; v < db->vcpus; v++) {
-		_Atomic uint64_t *pending = atomic_load(&db->page[v].pending);
+		_Atomic uint64_t *pending = pending_of(db, v);
 
 		if (pending)
 			atomic_fetch_and(&pending[port / 64], ~bit_of(port));
 	}
+	if (timer) {
+		atomic_store(&timer->deadline, DB_NEVER);
+		atomic_store(&timer->port, 0);
+	}
+	atomic_fetch_and(&db->held[port / 64], ~bit_of(port));
 	atomic_store(&db->port[port].peer, 0);
 	db->used[BH_PORT_GROUP(port)][BH_PORT_SLOT(port) / 64] &= ~bit_of(port);
 }
 
-int db_rebind(struct db_vm *db, uint64_t port, uint64_t vcpu, unsigned *old)
+int db_rebind(struct db_vm *db, uint64_t port, uint64_t vcpu, uint32_t *old_places)
 {
 	uint32_t word = open_word(db, port);
 
@@ -203,18 +340,18 @@ int db_rebind(struct db_vm *db, uint64_t port, uint64_t vcpu, unsigned *old)
 		return BH_ECLOSED;
 	if (!atomic_load(&db->page[vcpu].pending))
 		return BH_ENOPAGE;
-	*old = place_of(db, word);
+	*old_places = places_of(db, atomic_load(&db->route), word, (uint32_t)port);
 	atomic_store(&db->port[port].word, (word & ~0xffu) | (uint32_t)vcpu);
 	return 0;
 }
 
 /* Takes the bit of `port` from one VCPU's page and sets it on another's. */
-static struct db_effect carry(struct db_vm *db, uint32_t port, unsigned from, unsigned to)
+static struct db_effect carry(struct db_vm *db, const struct db_route *route, uint32_t port, unsigned from,
+                              unsigned to)
 {
-	_Atomic uint64_t *old = atomic_load(&db->page[from].pending);
-	_Atomic uint64_t *new = atomic_load(&db->page[to].pending);
+	_Atomic uint64_t *old = pending_of(db, from), *new = pending_of(db, to);
 
-	if (from == to || !old || !new || !(atomic_fetch_and(&old[port / 64], ~bit_of(port)) & bit_of(port)))
+	if (!old || !new || !(atomic_fetch_and(&old[port / 64], ~bit_of(port)) & bit_of(port)))
 		return done(0);
 	if (atomic_fetch_or(&new[port / 64], bit_of(port)) & bit_of(port)) {
 		count(&db->port[port].coalesced); /* two accepted rings have become one bit */
@@ -222,14 +359,20 @@ static struct db_effect carry(struct db_vm *db, uint32_t port, unsigned from, un
 	}
 	if (is_masked(db, port))
 		return done(0);
-	return announce(db, to, port);
+	return announce(db, route, to, port);
 }
 
-struct db_effect db_move(struct db_vm *db, uint32_t port, unsigned old)
+struct db_effect db_move(struct db_vm *db, uint32_t port, uint32_t old_places)
 {
-	struct db_effect effect = carry(db, port, old, place_of(db, atomic_load(&db->port[port].word)));
+	const struct db_route *route = atomic_load(&db->route);
+	uint32_t places = places_of(db, route, atomic_load(&db->port[port].word), port);
+	struct db_effect effect = done(0);
 
-	effect.result = 0;
+	/* A binding has one place, or the route's places do not depend on it: at most one bit moves. */
+	for (old_places &= ~places; old_places; old_places &= old_places - 1) {
+		effect = carry(db, route, port, (unsigned)__builtin_ctz(old_places), pick(db, places));
+		effect.result = 0;
+	}
 	return effect;
 }
 
@@ -238,20 +381,28 @@ enum bh_route db_set_route(struct db_vm *db, enum bh_route route)
 	return atomic_exchange(&db->route, route_find(route))->number;
 }
 
-void db_settle(struct db_vm *db)
+/* The open ports of one word of a page that have a bit there: each to where it belongs. */
+static void settle_word(struct db_vm *db, unsigned vcpu, uint32_t w, uint64_t bits)
+{
+	const struct db_route *route = atomic_load(&db->route);
+
+	for (bits &= db->used[w / BH_GROUP_WORDS][w % BH_GROUP_WORDS]; bits; bits &= bits - 1) {
+		uint32_t port = w * 64 + (uint32_t)__builtin_ctzll(bits);
+		uint32_t places = places_of(db, route, atomic_load(&db->port[port].word), port);
+
+		if (!(places & 1u << vcpu))
+			carry(db, route, port, vcpu, pick(db, places));
+	}
+}
+
+void db_settle(struct db_vm *db, uint32_t groups)
 {
 	for (unsigned v = 0; v < db->vcpus; v++) {
-		_Atomic uint64_t *pending = atomic_load(&db->page[v].pending);
+		_Atomic uint64_t *pending = pending_of(db, v);
 
 		for (uint32_t w = 0; pending && w < WORDS; w++) {
-			uint64_t bits = atomic_load(&pending[w]) &
-			                db->used[w / BH_GROUP_WORDS][w % BH_GROUP_WORDS];
-
-			for (; bits; bits &= bits - 1) {
-				uint32_t port = w * 64 + (uint32_t)__builtin_ctzll(bits);
-
-				carry(db, port, v, place_of(db, atomic_load(&db->port[port].word)));
-			}
+			if (groups >> w / BH_GROUP_WORDS & 1)
+				settle_word(db, v, w, atomic_load(&pending[w]));
 		}
 	}
 }
@@ -260,120 +411,18 @@ struct db_effect db_raise(struct db_vm *db, unsigned vcpu, unsigned group)
 {
 	struct bh_control *control = atomic_load(&db->page[vcpu].control);
 	const struct db_route *route = atomic_load(&db->route);
+	_Atomic uint64_t *mask = atomic_load(&db->mask), *pending = pending_of(db, vcpu);
+	uint64_t words = control && pending ? atomic_load(shared(&control->summary[group])) : 0;
 	struct db_effect effect = done(0);
 
-	if (control && atomic_load(shared(&control->summary[group])))
-		route->raise(db, vcpu, group, &effect);
+	/* A summary bit may be stale, its bits moved on or consumed by an unmask: no interrupt for that. */
+	for (words &= UINT32_MAX; words; words &= words - 1) {
+		unsigned w = group * BH_GROUP_WORDS + (unsigned)__builtin_ctzll(words);
+
+		if (atomic_load(&pending[w]) & ~(mask ? atomic_load(&mask[w]) : 0)) {
+			route->raise(db, vcpu, group, &effect);
+			break;
+		}
+	}
 	return effect;
-}
-
-int db_offer(struct db_vm *db, uint64_t port, unsigned to_vm)
-{
-	uint32_t word = open_word(db, port);
-
-	if (port >= BH_PORTS)
-		return BH_EINVAL;
-	if (!(word & DB_OPEN))
-		return BH_ECLOSED;
-	if (WORD_KIND(word) != BH_INTERVM)
-		return BH_EINVAL;
-	if (atomic_load(&db->port[port].peer))
-		return BH_EBUSY;
-	db->port[port].offered = to_vm + 1;
-	return 0;
-}
-
-int db_connect(struct db_vm *db, unsigned self, uint64_t port, struct db_vm *far, unsigned far_self,
-               uint64_t far_port)
-{
-	uint32_t word = open_word(db, port), far_word = open_word(far, far_port);
-
-	if (port >= BH_PORTS || far_port >= BH_PORTS)
-		return BH_EINVAL;
-	if (!(word & DB_OPEN) || !(far_word & DB_OPEN))
-		return BH_ECLOSED;
-	if (WORD_KIND(word) != BH_INTERVM || WORD_KIND(far_word) != BH_INTERVM)
-		return BH_EINVAL;
-	if (far->port[far_port].offered != self + 1)
-		return BH_EPERM;
-	if (atomic_load(&db->port[port].peer) || atomic_load(&far->port[far_port].peer))
-		return BH_EBUSY;
-	far->port[far_port].offered = 0;
-	db->port[port].offered = 0;
-	atomic_store(&far->port[far_port].peer, DB_CONNECTED | self << 16 | (uint32_t)port);
-	atomic_store(&db->port[port].peer, DB_CONNECTED | far_self << 16 | (uint32_t)far_port);
-	return 0;
-}
-
-void db_disconnect(struct db_vm *db, unsigned gone)
-{
-	for (uint32_t port = 0; port < BH_PORTS; port++) {
-		uint32_t peer = atomic_load_explicit(&db->port[port].peer, memory_order_relaxed);
-
-		if (db->port[port].offered == gone + 1)
-			db->port[port].offered = 0;
-		if ((peer & DB_CONNECTED) && (peer >> 16 & 0xff) == gone)
-			atomic_store(&db->port[port].peer, 0);
-	}
-}
-
-int db_set_pages(struct db_vm *db, uint64_t vcpu, void *pending, void *control)
-{
-	if (vcpu >= db->vcpus || !pending || !control)
-		return BH_EINVAL;
-	if (atomic_load(&db->page[vcpu].pending))
-		return BH_EBUSY;
-	/* The control page first: whoever finds the pending page finds it too. */
-	atomic_store(&db->page[vcpu].control, control);
-	atomic_store(&db->page[vcpu].pending, pending);
-	return 0;
-}
-
-void db_set_mask(struct db_vm *db, void *mask)
-{
-	atomic_store(&db->mask, mask);
-}
-
-int db_set_vector(struct db_vm *db, uint64_t vcpu, uint64_t group, uint64_t vector)
-{
-	if (vcpu >= db->vcpus || group >= BH_GROUPS || vector > 255 || (vector && vector < 16))
-		return BH_EINVAL;
-	atomic_store(&db->vector[vcpu][group], (uint8_t)vector);
-	return 0;
-}
-
-int64_t db_stat(const struct db_vm *db, uint64_t port, uint64_t which)
-{
-	uint32_t word = open_word(db, port);
-	const struct db_port *p = &db->port[port % BH_PORTS];
-
-	if (port >= BH_PORTS || which >= BH_PORT_STATS)
-		return BH_EINVAL;
-	if (!(word & DB_OPEN))
-		return BH_ECLOSED;
-	switch ((enum bh_port_stat)which) {
-	case BH_STAT_RUNG:
-		return (int64_t)atomic_load(&p->rung);
-	case BH_STAT_COALESCED:
-		return (int64_t)atomic_load(&p->coalesced);
-	case BH_STAT_UPCALLS:
-		return (int64_t)atomic_load(&p->upcalls);
-	case BH_STAT_MISDIRECTED:
-		return (int64_t)atomic_load(&p->misdirected);
-	case BH_STAT_VCPU:
-		return WORD_VCPU(word);
-	case BH_PORT_STATS:
-		break;
-	}
-	return BH_EINVAL;
-}
-
-void db_count_misdirected(struct db_vm *db, uint32_t port, unsigned vcpu)
-{
-	struct bh_control *control = atomic_load(&db->page[vcpu].control);
-
-	if (port != DB_NO_PORT)
-		count(&db->port[port].misdirected);
-	if (control)
-		count(shared(&control->misdirected));
 }

@@ -9,6 +9,7 @@
 
 #include "abi.h"
 #include "apic_msg.h"
+#include "icr.h"
 
 /*
  * One port. `word` is the whole binding, so that a ring that races a rebind sees the old binding or the
@@ -26,13 +27,23 @@ struct db_port {
 	_Atomic uint64_t coalesced;
 	_Atomic uint64_t upcalls;
 	_Atomic uint64_t misdirected;
-	uint64_t pad[2];
+	_Atomic uint64_t throttled;
+	_Atomic uint64_t budget; /* period << 16 | upcalls in it */
 };
 
 _Static_assert(sizeof(struct db_port) == 64, "a cache line a port");
 
 #define DB_OPEN      (1u << 31)
 #define DB_CONNECTED (1u << 31)
+
+/* One-shot timers of a VM, for as many ports of kind BH_TIMED. */
+#define DB_TIMERS 32
+#define DB_NEVER  UINT64_MAX
+
+struct db_timer {
+	_Atomic uint32_t port;     /* DB_OPEN | port; 0: free. Under the doorbell lock */
+	_Atomic uint64_t deadline; /* host TSC; DB_NEVER: not armed. Whoever takes it away rings */
+};
 
 /* The guest pages of one VCPU, as the hypervisor sees them; NULL until registered, then for good. */
 struct db_pages {
@@ -49,6 +60,15 @@ struct db_vm {
 	_Atomic(const struct db_route *) route;
 	struct db_pages page[VIC_MAX_VCPUS];
 	_Atomic uint8_t vector[VIC_MAX_VCPUS][BH_GROUPS];
+	/* `follow`: the VCPUs that the entry of a group's line selects. Written under the IOAPIC's lock; never empty. */
+	_Atomic uint32_t follow[BH_GROUPS];
+	struct apic_bus *bus; /* of the VM; constant */
+	/* A port's upcalls in each period of TSC ticks, at most 65,535; 0: as many as it likes. Constant. */
+	uint32_t budget;
+	uint64_t period;
+	_Atomic uint64_t held[BH_GROUPS * BH_GROUP_WORDS]; /* ports whose upcall waits for the next period */
+	_Atomic uint64_t refill;                           /* when that begins; DB_NEVER: nothing is held */
+	struct db_timer timer[DB_TIMERS];
 	uint64_t used[BH_GROUPS][BH_GROUP_WORDS]; /* allocated slots; under the doorbell lock */
 };
 
@@ -57,6 +77,7 @@ enum db_what {
 	DB_NOTHING,
 	DB_VECTOR, /* post `vector` to `vcpu` */
 	DB_LINE,   /* raise callback line `pin` for the bits of `vcpu` */
+	DB_LATER,  /* db_deadline() may have become earlier */
 };
 
 struct db_effect {
@@ -70,18 +91,23 @@ struct db_effect {
 
 #define DB_NO_PORT UINT32_MAX
 
-/* Where a route puts the bit and what it raises. Const tables in route.c. */
+/* Where a route puts a bit and what it raises. A const table in route.c. */
 struct db_route {
 	const char *name;
 	enum bh_route number;
-	/* The VCPU whose page holds the bit of a port bound to `bound`. */
-	unsigned (*place)(const struct db_vm *db, unsigned bound);
+	bool can_misdirect; /* the interrupt may go to a VCPU without the bit */
+	/* The VCPUs on one of whose pages the bit of such a port belongs. Of several, arbitration picks at each ring. */
+	uint32_t (*places)(const struct db_vm *db, unsigned bound, unsigned group);
 	/* The interrupt for new summary bits of `group` on `vcpu`: fills what, vcpu, vector, pin. */
 	void (*raise)(const struct db_vm *db, unsigned vcpu, unsigned group, struct db_effect *effect);
 };
 
-/* Boot CPU. `ports` is BH_PORTS zeroed ports; vcpus 1 to VIC_MAX_VCPUS. */
-void db_init(struct db_vm *db, struct db_port *ports, unsigned vcpus, enum bh_route route);
+/* Boot CPU. `ports` is BH_PORTS zeroed ports, `bus` the VM's; vcpus 1 to VIC_MAX_VCPUS. */
+void db_init(struct db_vm *db, struct db_port *ports, struct apic_bus *bus, unsigned vcpus,
+             enum bh_route route);
+
+/* Boot CPU, after db_init(): at most `upcalls` (0: no limit, to 65,535) of each port in each `period` TSC ticks. */
+void db_set_budget(struct db_vm *db, uint32_t upcalls, uint64_t period);
 
 /* Who a ring of `port` is for. 0: this VM, *to is the port. 1: VM *vm's port *to. Else enum bh_error. Any CPU. */
 int db_resolve(const struct db_vm *db, uint64_t port, unsigned *vm, uint32_t *to);
@@ -90,10 +116,21 @@ int db_resolve(const struct db_vm *db, uint64_t port, unsigned *vm, uint32_t *to
  * Rings a port of this VM: sets its bit where the route says. Any CPU, no lock; between db_resolve() and the end of
  * this call the caller is "ringing", which a rebind waits for (kernel/hypercall.c).
  */
-struct db_effect db_ring(struct db_vm *db, uint32_t port);
+struct db_effect db_ring(struct db_vm *db, uint32_t port, uint64_t now);
 
 /* Raises the upcall for a pending, unmasked bit, wherever it is. Any CPU, "ringing" as above. */
 struct db_effect db_kick(struct db_vm *db, uint64_t port);
+
+/*
+ * Time. `now` is the host's TSC. When it reaches db_deadline() (DB_NEVER: not at all), somebody calls db_due() until it is
+ * false, "ringing", and does each effect: timers that are due ring, and ports that were held are announced. *cursor is 0
+ * at first and belongs to db_due(). Any CPU, one at a time.
+ */
+uint64_t db_deadline(const struct db_vm *db);
+bool db_due(struct db_vm *db, uint64_t now, uint32_t *cursor, struct db_effect *effect);
+
+/* Arms the timer of a port of kind BH_TIMED, or disarms it (DB_NEVER). Any CPU. 0 or enum bh_error. */
+int db_arm(struct db_vm *db, uint64_t port, uint64_t deadline);
 
 /* The rest under the doorbell lock, from any CPU. Results are enum bh_error where negative. */
 
@@ -104,15 +141,16 @@ int db_close(struct db_vm *db, uint64_t port);
 void db_release(struct db_vm *db, uint32_t port);
 
 /* Rebind, likewise: rings use the new VCPU at once; after the wait db_move() brings a bit that was left behind. */
-int db_rebind(struct db_vm *db, uint64_t port, uint64_t vcpu, unsigned *old);
-struct db_effect db_move(struct db_vm *db, uint32_t port, unsigned old);
+int db_rebind(struct db_vm *db, uint64_t port, uint64_t vcpu, uint32_t *old_places);
+struct db_effect db_move(struct db_vm *db, uint32_t port, uint32_t old_places);
 
 /*
- * A new route, likewise: after the wait db_settle() moves every bit that another place held, and db_raise() is due
- * for every VCPU and group: it raises the upcall if that group's summary is not clear.
+ * A new route, or an entry that `follow` follows, likewise: after the wait db_settle() moves every bit of these groups
+ * (a bit mask) that is on a page where it does not belong, and db_raise() is due for each of them on every VCPU: it
+ * raises the upcall if that group's summary is not clear.
  */
 enum bh_route db_set_route(struct db_vm *db, enum bh_route route);
-void db_settle(struct db_vm *db);
+void db_settle(struct db_vm *db, uint32_t groups);
 struct db_effect db_raise(struct db_vm *db, unsigned vcpu, unsigned group);
 
 int db_offer(struct db_vm *db, uint64_t port, unsigned to_vm);

@@ -108,7 +108,7 @@ static bool face_addressed(const struct apic_msg *msg, uint64_t face, bool is_se
  * destination sets of different shapes alternate. The stamps are only a matter of fairness: relaxed, and two
  * messages that race may pick the same VCPU.
  */
-static uint32_t arbitrate(struct apic_bus *bus, uint32_t targets)
+uint32_t apic_bus_arbitrate(struct apic_bus *bus, uint32_t targets)
 {
 	uint32_t turn = atomic_fetch_add_explicit(&bus->turn, 1, memory_order_relaxed);
 	uint32_t best_priority = UINT32_MAX;
@@ -143,6 +143,6 @@ uint32_t apic_bus_targets(struct apic_bus *bus, const struct apic_msg *msg, int 
 			targets |= 1u << i;
 	}
 	if (msg->mode == APIC_MODE_LOWEST && targets)
-		return arbitrate(bus, targets);
+		return apic_bus_arbitrate(bus, targets);
 	return targets;
 }

@@ -51,4 +51,7 @@ bool icr_decode(uint64_t icr, bool wide, struct apic_msg *msg);
  */
 uint32_t apic_bus_targets(struct apic_bus *bus, const struct apic_msg *msg, int sender);
 
+/* That arbitration alone: one VCPU of a set that is not empty, as a bit mask. Any CPU, no lock. */
+uint32_t apic_bus_arbitrate(struct apic_bus *bus, uint32_t among);
+
 #endif

@@ -4,17 +4,25 @@
 
 #include <stddef.h>
 
-static unsigned place_bound(const struct db_vm *db, unsigned bound)
+static uint32_t places_bound(const struct db_vm *db, unsigned bound, unsigned group)
 {
 	(void)db;
-	return bound;
+	(void)group;
+	return 1u << bound;
 }
 
-static unsigned place_vcpu0(const struct db_vm *db, unsigned bound)
+static uint32_t places_vcpu0(const struct db_vm *db, unsigned bound, unsigned group)
 {
 	(void)db;
 	(void)bound;
-	return 0;
+	(void)group;
+	return 1;
+}
+
+static uint32_t places_follow(const struct db_vm *db, unsigned bound, unsigned group)
+{
+	(void)bound;
+	return atomic_load(&db->follow[group]);
 }
 
 static void raise_line(const struct db_vm *db, unsigned vcpu, unsigned group, struct db_effect *effect)
@@ -24,6 +32,12 @@ static void raise_line(const struct db_vm *db, unsigned vcpu, unsigned group, st
 	effect->what = DB_LINE;
 	effect->vcpu = (uint8_t)vcpu;
 	effect->pin = BH_CALLBACK_PIN;
+}
+
+static void raise_group_line(const struct db_vm *db, unsigned vcpu, unsigned group, struct db_effect *effect)
+{
+	raise_line(db, vcpu, group, effect);
+	effect->pin = (uint8_t)(BH_CALLBACK_PIN + group);
 }
 
 static void raise_vector(const struct db_vm *db, unsigned vcpu, unsigned group, struct db_effect *effect)
@@ -39,18 +53,11 @@ static void raise_vector(const struct db_vm *db, unsigned vcpu, unsigned group, 
 }
 
 static const struct db_route routes[BH_ROUTES] = {
-	[BH_ROUTE_IOAPIC] = { .name = "ioapic",
-	                      .number = BH_ROUTE_IOAPIC,
-	                      .place = place_bound,
-	                      .raise = raise_line },
-	[BH_ROUTE_VCPU0] = { .name = "vcpu0",
-	                     .number = BH_ROUTE_VCPU0,
-	                     .place = place_vcpu0,
-	                     .raise = raise_line },
-	[BH_ROUTE_NATIVE] = { .name = "native",
-	                      .number = BH_ROUTE_NATIVE,
-	                      .place = place_bound,
-	                      .raise = raise_vector },
+	[BH_ROUTE_IOAPIC] = { "ioapic", BH_ROUTE_IOAPIC, true, places_bound, raise_line },
+	[BH_ROUTE_VCPU0] = { "vcpu0", BH_ROUTE_VCPU0, false, places_vcpu0, raise_line },
+	[BH_ROUTE_NATIVE] = { "native", BH_ROUTE_NATIVE, false, places_bound, raise_vector },
+	[BH_ROUTE_MULTI] = { "multi", BH_ROUTE_MULTI, true, places_bound, raise_group_line },
+	[BH_ROUTE_FOLLOW] = { "follow", BH_ROUTE_FOLLOW, false, places_follow, raise_group_line },
 };
 
 const struct db_route *route_find(uint64_t number)
@@ -139,11 +146,40 @@ void route_rewritten(struct route_lines *lines, struct vioapic *io, uint64_t cha
 		pulse(io, (unsigned)__builtin_ctzll(pins));
 }
 
-uint32_t route_targets(const struct db_vm *db, unsigned pin, uint32_t targets)
+uint32_t route_follow(struct route_lines *lines, struct db_vm *db, const struct vioapic *io, uint64_t pins)
+{
+	uint32_t moved = 0;
+
+	for (pins >>= VIOAPIC_CALLBACK_PIN; pins; pins &= pins - 1) {
+		unsigned group = (unsigned)__builtin_ctzll(pins);
+		struct apic_msg msg;
+		uint32_t places;
+
+		vioapic_entry(io, VIOAPIC_CALLBACK_PIN + group, &msg);
+		if (msg.mode == APIC_MODE_LOWEST)
+			msg.mode = APIC_MODE_FIXED; /* the whole set; who of it is decided at each ring */
+		places = apic_bus_targets(db->bus, &msg, -1);
+		if (!places || places == atomic_load(&db->follow[group]))
+			continue;
+		atomic_store(&db->follow[group], places);
+		lines->waiting[group] &= places;
+		moved |= 1u << group;
+	}
+	return moved;
+}
+
+uint32_t route_targets(const struct route_lines *lines, const struct db_vm *db, unsigned pin,
+                       uint32_t targets)
 {
 	const struct db_route *route = atomic_load_explicit(&db->route, memory_order_relaxed);
+	uint32_t waiting;
 
-	if (pin >= VIOAPIC_CALLBACK_PIN && route->number == BH_ROUTE_VCPU0)
+	if (pin < VIOAPIC_CALLBACK_PIN)
+		return targets;
+	waiting = lines->waiting[pin - VIOAPIC_CALLBACK_PIN];
+	if (route->number == BH_ROUTE_VCPU0)
 		return 1;
+	if (route->number == BH_ROUTE_FOLLOW && (waiting & targets))
+		return waiting & targets;
 	return targets;
 }

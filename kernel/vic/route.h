@@ -52,9 +52,17 @@ void route_eoi(struct route_lines *lines, struct vioapic *io, uint8_t vector);
 void route_rewritten(struct route_lines *lines, struct vioapic *io, uint64_t changed);
 
 /*
- * Who gets a message from `pin` whose targets by the manual are `targets`: the route may overrule the entry
- * (`vcpu0`), for the callback line only and only where the entry delivers at all.
+ * Entries or LAPICs changed: has each group of `pins` (IOAPIC pins) follow its entry. Returns the groups whose places
+ * are others now, as a bit mask: if the route in force is `follow`, their bits are to be moved (db_settle()). An
+ * entry that selects nobody leaves its group where it was.
  */
-uint32_t route_targets(const struct db_vm *db, unsigned pin, uint32_t targets);
+uint32_t route_follow(struct route_lines *lines, struct db_vm *db, const struct vioapic *io, uint64_t pins);
+
+/*
+ * Who gets a message from callback line `pin` whose targets by the manual are `targets` (not empty): VCPU 0 on `vcpu0`;
+ * on `follow`, of several, those whose bits it is for. Any other pin's targets are the manual's.
+ */
+uint32_t route_targets(const struct route_lines *lines, const struct db_vm *db, unsigned pin,
+                       uint32_t targets);
 
 #endif

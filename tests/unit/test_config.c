@@ -85,8 +85,10 @@ static void every_key(void **state)
 	assert_int_equal(vm->ioapic_version, 0x11);
 	assert_false(vm->x2apic);
 	assert_string_equal(vm->arguments, "one  two -- three");
-	assert_true(add("vm name=b route=vcpu0 x2apic=on ioapic=0x20 mem=1028K --"));
+	assert_true(add("vm name=b route=vcpu0 budget=65535 x2apic=on ioapic=0x20 mem=1028K --"));
 	assert_int_equal(config.vm[1].route, BH_ROUTE_VCPU0);
+	assert_int_equal(config.vm[0].budget, 1000);
+	assert_int_equal(config.vm[1].budget, 65535);
 	assert_int_equal(config.vm[1].memory, 1028 << 10);
 	assert_string_equal(config.vm[1].arguments, "");
 	assert_true(add("vm name=c --  x "));
@@ -130,7 +132,8 @@ static void values(void **state)
 		{ "vm name=a mem=1025G", "1M to 1024G" },
 		{ "vm name=a mem=18014398509481985K", "1M to 1024G" },
 		{ "vm name=a mem=64m", "\"mem=64m\"" },
-		{ "vm name=a route=multi", "\"route=multi\"" },
+		{ "vm name=a route=multy", "\"route=multy\"" },
+		{ "vm name=a budget=65536", "0 to 65535" },
 		{ "vm name=a cpus=64", "0 to 63" },
 		{ "vm name=a cpus=1,", "\"cpus=1,\"" },
 		{ "vm name=a cpus=3-2", "\"cpus=3-2\"" },

@@ -9,13 +9,18 @@
 #include <string.h>
 #include <cmocka.h>
 #include "arch/x86/gwalk.h"
+#include "kernel/vm.h"
 
+#define USER 4u /* of a page-fault error code */
 #define SEED 0x90a1c0de5eed0001ull
 
-/* Sixteen pages that answer at every physical address, but for holes: so that random entries lead somewhere. */
+/* Sixteen pages that answer at every physical address, but for holes: random entries lead somewhere. */
 #define MEMORY_SIZE 65536u
-static uint8_t memory[MEMORY_SIZE];
-static bool refuse_updates;
+static _Alignas(64) uint8_t memory[MEMORY_SIZE];
+
+/* Another VCPU: changes the entry at race_to when the walk asks for the one at race_from, 0 for never. */
+static uint64_t race_from, race_to;
+#define IGNORED_BIT 0x200u
 
 static bool is_hole(uint64_t gpa)
 {
@@ -30,25 +35,26 @@ static uint64_t load(uint64_t gpa, unsigned size)
 	return value;
 }
 
-static bool read_memory(void *context, uint64_t gpa, unsigned size, uint64_t *value)
+static void set_entry(uint64_t gpa, uint64_t entry)
 {
-	assert_ptr_equal(context, memory);
+	memcpy(memory + gpa, &entry, 8);
+}
+
+/* The walk's view of the guest's RAM. */
+void *vm_ram(const struct vm *vm, uint64_t gpa, uint64_t size)
+{
+	assert_ptr_equal(vm, memory);
 	assert_int_equal(gpa % size, 0);
-	*value = load(gpa, size);
-	return !is_hole(gpa);
+	if (race_from && gpa == race_from)
+		set_entry(race_to, load(race_to, 8) ^ IGNORED_BIT);
+	return is_hole(gpa) ? NULL : memory + gpa % MEMORY_SIZE;
 }
 
-static bool update_memory(void *context, uint64_t gpa, unsigned size, uint64_t expected, uint64_t desired)
+static enum gwalk_result walk(const struct gwalk_cpu *cpu, uint64_t linear, unsigned access, uint64_t *gpa,
+                              uint32_t *error_code)
 {
-	assert_ptr_equal(context, memory);
-	assert_int_not_equal(expected, desired);
-	if (refuse_updates || load(gpa, size) != expected)
-		return false;
-	memcpy(memory + gpa % MEMORY_SIZE, &desired, size);
-	return true;
+	return gwalk(cpu, (const struct vm *)memory, linear, access, gpa, error_code);
 }
-
-static const struct gwalk_memory access_to_memory = { read_memory, update_memory, memory };
 
 /* The oracle's findings. */
 struct verdict {
@@ -94,7 +100,7 @@ static bool allowed(const struct gwalk_cpu *cpu, unsigned access, bool user, boo
 	bool write = access & GWALK_WRITE, fetch = access & GWALK_FETCH;
 	bool smep = cpu->cr4 >> 20 & 1, smap = cpu->cr4 >> 21 & 1, protect = cpu->cr0 >> 16 & 1;
 
-	if (access & GWALK_USER) {
+	if (access & USER) {
 		if (fetch)
 			return user && !no_execute && (!write || writable);
 		return write ? user && writable : user;
@@ -257,7 +263,7 @@ static void one_walk(void)
 {
 	static uint8_t image[MEMORY_SIZE];
 	uint64_t linear = random_next() & 1 ? random_next() : (uint64_t)((int64_t)random_next() >> 16);
-	unsigned access = random_next() & (GWALK_WRITE | GWALK_USER | GWALK_FETCH);
+	unsigned access = random_next() & (GWALK_WRITE | USER | GWALK_FETCH);
 	struct gwalk_cpu cpu;
 	struct verdict v;
 	uint64_t gpa = 0;
@@ -266,12 +272,13 @@ static void one_walk(void)
 	if ((access & GWALK_WRITE) && (access & GWALK_FETCH)) /* no access is both */
 		access -= GWALK_FETCH;
 	random_cpu(&cpu);
+	cpu.user = access & USER;
 	v = expect(&cpu, linear, access);
 	memcpy(image, memory, MEMORY_SIZE);
 	if (v.result == GWALK_OK && !apply_flags(&v, access, image))
 		return;
 	count(kind_of(&cpu), &v);
-	assert_int_equal(gwalk(&cpu, linear, access, &access_to_memory, &gpa, &error_code), v.result);
+	assert_int_equal(walk(&cpu, linear, access & ~USER, &gpa, &error_code), v.result);
 	if (v.result == GWALK_OK)
 		assert_int_equal(gpa, v.gpa);
 	if (v.result == GWALK_FAULT)
@@ -318,11 +325,6 @@ static void same_as_the_oracle(void **state)
 	assert_true(seen[KIND_LONG].pages[30] > 50);
 }
 
-static void set_entry(uint64_t gpa, uint64_t entry)
-{
-	memcpy(memory + gpa, &entry, 8);
-}
-
 /* The page of the local APIC, as a 64-bit kernel maps it. */
 static void a_changed_entry_is_a_retry(void **state)
 {
@@ -337,23 +339,22 @@ static void a_changed_entry_is_a_retry(void **state)
 	set_entry(0x1ff8, 0x2003);
 	set_entry(0x2ff8, 0x3003);
 	set_entry(0x37f8, 0xfee00083);
-	refuse_updates = true;
-	assert_int_equal(gwalk(&cpu, 0xffffffffdfe00300, GWALK_WRITE, &access_to_memory, &gpa, &error_code),
-	                 GWALK_RETRY);
-	refuse_updates = false;
-	assert_int_equal(gwalk(&cpu, 0xffffffffdfe00300, GWALK_WRITE, &access_to_memory, &gpa, &error_code),
-	                 GWALK_OK);
+	race_from = 0x37f8;
+	race_to = 0x1ff8;
+	assert_int_equal(walk(&cpu, 0xffffffffdfe00300, GWALK_WRITE, &gpa, &error_code), GWALK_RETRY);
+	assert_int_equal(load(0x1ff8, 8), 0x2003 | IGNORED_BIT);
+	race_from = 0;
+	assert_int_equal(walk(&cpu, 0xffffffffdfe00300, GWALK_WRITE, &gpa, &error_code), GWALK_OK);
 	assert_int_equal(gpa, 0xfee00300);
-	assert_int_equal(load(0x1ff8, 8), 0x2023);
+	assert_int_equal(load(0x1ff8, 8), 0x2023 | IGNORED_BIT);
 	assert_int_equal(load(0x37f8, 8), 0xfee000e3);
-	/* Nothing is left to mark: no update, so that one that would be refused does not matter. */
-	refuse_updates = true;
-	assert_int_equal(gwalk(&cpu, 0xffffffffdfe00300, GWALK_WRITE, &access_to_memory, &gpa, &error_code),
-	                 GWALK_OK);
-	refuse_updates = false;
+	/* Nothing is left to mark: no update, so that one that would fail does not matter. */
+	race_from = 0x37f8;
+	assert_int_equal(walk(&cpu, 0xffffffffdfe00300, GWALK_WRITE, &gpa, &error_code), GWALK_OK);
+	race_from = 0;
 }
 
-/* An entry that maps its own table serves on two levels: the first walk marks it once, the second finds it so. */
+/* An entry that maps its own table serves on two levels: the first walk marks it, the second finds it so. */
 static void a_recursive_entry_ends(void **state)
 {
 	struct gwalk_cpu cpu = { .cr0 = 1u << 31, .cr3 = 0x1000, .physical_bits = 36 };
@@ -363,10 +364,8 @@ static void a_recursive_entry_ends(void **state)
 	(void)state;
 	memset(memory, 0, sizeof(memory));
 	memcpy(memory + 0x1ffc, &self, 4);
-	assert_int_equal(gwalk(&cpu, 0xfffff123, GWALK_WRITE, &access_to_memory, &gpa, &error_code),
-	                 GWALK_RETRY);
-	assert_int_equal(gwalk(&cpu, 0xfffff123, GWALK_WRITE, &access_to_memory, &gpa, &error_code),
-	                 GWALK_OK);
+	assert_int_equal(walk(&cpu, 0xfffff123, GWALK_WRITE, &gpa, &error_code), GWALK_RETRY);
+	assert_int_equal(walk(&cpu, 0xfffff123, GWALK_WRITE, &gpa, &error_code), GWALK_OK);
 	assert_int_equal(gpa, 0x1123);
 	assert_int_equal(load(0x1ffc, 4), 0x1063);
 }

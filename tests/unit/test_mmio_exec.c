@@ -268,10 +268,7 @@ static unsigned emulate(const struct insn *insn, struct insn_cpu *cpu)
 		uint64_t value = 0;
 		void *to = NULL;
 
-		if (insn_is_over(insn, cpu)) {
-			insn_skip(insn, cpu);
-			break;
-		}
+		assert_false(insn_is_over(insn, cpu));
 		if (insn_reads(insn))
 			memcpy(&value, in_shadow(insn_linear(insn, cpu, INSN_READ), insn->size), insn->size);
 		if (insn_writes(insn))

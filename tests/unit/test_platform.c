@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The port map: which access reaches which device, and what comes of it outside: lines, console, the VM's end. */
-/* SOURCES: kernel/dev/platform.c kernel/dev/vuart.c kernel/dev/vrtc.c kernel/dev/vpm.c kernel/dev/testdev.c */
+/* SOURCES: kernel/dev/platform.c kernel/dev/vuart.c kernel/dev/vrtc.c kernel/dev/vpm.c kernel/format.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

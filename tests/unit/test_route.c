@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Callback lines on a real IOAPIC model: raise, send, EOI, rewrite, in level and in edge mode. */
-/* SOURCES: kernel/vic/doorbell.c kernel/vic/route.c kernel/vic/vioapic.c */
+/* SOURCES: kernel/vic/doorbell.c kernel/vic/doorbell_ports.c kernel/vic/route.c kernel/vic/vioapic.c kernel/vic/icr.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,9 +19,12 @@ struct bed {
 	struct vioapic io;
 	struct route_lines lines;
 	struct db_vm db;
-	unsigned sent;   /* interrupts that left the IOAPIC */
-	unsigned missed; /* VCPUs that waited for one and did not get it */
-	uint32_t target; /* whom the entry selects: VCPUs are their destination's number here */
+	struct apic_bus bus;
+	struct lapic_face face[4];
+	uint64_t changed; /* pins whose entry the last write changed */
+	unsigned sent;    /* interrupts that left the IOAPIC */
+	unsigned missed;  /* VCPUs that waited for one and did not get it */
+	uint32_t target;  /* whom the entry selects: VCPUs are their destination's number here */
 };
 
 static void write_entry(struct bed *bed, unsigned pin, uint32_t low, uint8_t dest)
@@ -30,7 +33,8 @@ static void write_entry(struct bed *bed, unsigned pin, uint32_t low, uint8_t des
 	vioapic_write(&bed->io, VIOAPIC_IOWIN, (uint32_t)dest << 24);
 	vioapic_write(&bed->io, VIOAPIC_IOREGSEL, VIOAPIC_REG_ENTRY + pin * 2);
 	vioapic_write(&bed->io, VIOAPIC_IOWIN, low);
-	route_rewritten(&bed->lines, &bed->io, vioapic_changed(&bed->io));
+	bed->changed = vioapic_changed(&bed->io);
+	route_rewritten(&bed->lines, &bed->io, bed->changed);
 }
 
 /* The drain of kernel/intr.c, for physical destinations. */
@@ -40,7 +44,7 @@ static void drain(struct bed *bed)
 	unsigned pin;
 
 	while (vioapic_next(&bed->io, &pin, &msg)) {
-		uint32_t targets = route_targets(&bed->db, pin, 1u << msg.dest);
+		uint32_t targets = route_targets(&bed->lines, &bed->db, pin, 1u << msg.dest);
 
 		bed->sent++;
 		bed->target = targets;
@@ -65,12 +69,20 @@ static void eoi(struct bed *bed, uint8_t vector)
 	drain(bed);
 }
 
+/* VCPU n has APIC ID n and, in the flat model, logical ID 1 << n. */
 static int make(void **state)
 {
 	struct bed *bed = calloc(1, sizeof(*bed));
 
+	bed->bus.count = 4;
+	for (unsigned v = 0; v < 4; v++) {
+		bed->bus.face[v] = &bed->face[v];
+		atomic_init(&bed->face[v].word,
+		            v | 1ull << (LAPIC_FACE_LDR_SHIFT + v) | LAPIC_FACE_HW | LAPIC_FACE_SW);
+	}
+
 	vioapic_init(&bed->io, VIOAPIC_VERSION_EOI, 0);
-	db_init(&bed->db, NULL, 4, BH_ROUTE_IOAPIC);
+	db_init(&bed->db, NULL, &bed->bus, 4, BH_ROUTE_IOAPIC);
 	write_entry(bed, PIN, VIOAPIC_LEVEL | VECTOR, 2);
 	*state = bed;
 	return 0;
@@ -196,13 +208,59 @@ static void vcpu0_overrules_the_callback_entry_only(void **state)
 {
 	struct bed *bed = *state;
 
-	db_init(&bed->db, NULL, 4, BH_ROUTE_VCPU0);
+	db_init(&bed->db, NULL, &bed->bus, 4, BH_ROUTE_VCPU0);
 	ring(bed, 0);
 	assert_int_equal(bed->target, 1);
 	assert_int_equal(bed->missed, 0);
-	assert_int_equal(route_targets(&bed->db, 4, 8), 8);
-	db_init(&bed->db, NULL, 4, BH_ROUTE_NATIVE);
-	assert_int_equal(route_targets(&bed->db, PIN, 8), 8);
+	assert_int_equal(route_targets(&bed->lines, &bed->db, 4, 8), 8);
+	db_init(&bed->db, NULL, &bed->bus, 4, BH_ROUTE_NATIVE);
+	assert_int_equal(route_targets(&bed->lines, &bed->db, PIN, 8), 8);
+}
+
+static uint32_t follow(struct bed *bed)
+{
+	return route_follow(&bed->lines, &bed->db, &bed->io, bed->changed);
+}
+
+static void groups_follow_their_entries(void **state)
+{
+	struct bed *bed = *state;
+
+	db_init(&bed->db, NULL, &bed->bus, 4, BH_ROUTE_FOLLOW);
+	for (unsigned g = 0; g < BH_GROUPS; g++) {
+		write_entry(bed, PIN + g, VIOAPIC_MASKED | VIOAPIC_LEVEL | VECTOR, (uint8_t)(1 + g % 3));
+		assert_int_equal(follow(bed), 1u << g);
+		assert_int_equal(bed->db.follow[g], 1u << (1 + g % 3));
+		/* A new vector, or the mask alone, moves nothing. */
+		write_entry(bed, PIN + g, VIOAPIC_LEVEL | (VECTOR + 1), (uint8_t)(1 + g % 3));
+		assert_int_equal(follow(bed), 0);
+	}
+	write_entry(bed, 5, VECTOR, 3);
+	assert_int_equal(follow(bed), 0);
+	/* Nobody there: the group stays. */
+	write_entry(bed, PIN, VIOAPIC_LEVEL | VECTOR, 9);
+	assert_int_equal(follow(bed), 0);
+	assert_int_equal(bed->db.follow[0], 1u << 1);
+	/* Several: logical, flat; lowest priority keeps the whole set. */
+	write_entry(bed, PIN, VIOAPIC_LEVEL | VIOAPIC_LOGICAL | APIC_MODE_LOWEST << 8 | VECTOR, 0xc);
+	assert_int_equal(follow(bed), 1);
+	assert_int_equal(bed->db.follow[0], 0xc);
+}
+
+static void follow_interrupts_whom_the_bits_are_for(void **state)
+{
+	struct bed *bed = *state;
+
+	db_init(&bed->db, NULL, &bed->bus, 4, BH_ROUTE_FOLLOW);
+	write_entry(bed, PIN, VIOAPIC_LEVEL | VIOAPIC_LOGICAL | VECTOR, 0xf);
+	follow(bed);
+	route_raise(&bed->lines, &bed->io, PIN, 2, 7);
+	assert_int_equal(route_targets(&bed->lines, &bed->db, PIN, 0xf), 1u << 2);
+	/* The entry moves on before the interrupt was sent: whoever waited for it waits no more. */
+	write_entry(bed, PIN, VIOAPIC_LEVEL | VECTOR, 1);
+	follow(bed);
+	assert_int_equal(bed->lines.waiting[0], 0);
+	assert_int_equal(route_targets(&bed->lines, &bed->db, PIN, 1u << 1), 1u << 1);
 }
 
 static void routes_have_names(void **state)
@@ -211,6 +269,8 @@ static void routes_have_names(void **state)
 	assert_int_equal(route_named("ioapic")->number, BH_ROUTE_IOAPIC);
 	assert_int_equal(route_named("vcpu0")->number, BH_ROUTE_VCPU0);
 	assert_int_equal(route_named("native")->number, BH_ROUTE_NATIVE);
+	assert_int_equal(route_named("multi")->number, BH_ROUTE_MULTI);
+	assert_int_equal(route_named("follow")->number, BH_ROUTE_FOLLOW);
 	assert_null(route_named(""));
 	assert_null(route_named("nativ"));
 	assert_null(route_named("natives"));
@@ -230,6 +290,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_masked_edge_entry_keeps_the_upcall, make, drop),
 		cmocka_unit_test_setup_teardown(level_to_edge_in_service_loses_nothing, make, drop),
 		cmocka_unit_test_setup_teardown(vcpu0_overrules_the_callback_entry_only, make, drop),
+		cmocka_unit_test_setup_teardown(groups_follow_their_entries, make, drop),
+		cmocka_unit_test_setup_teardown(follow_interrupts_whom_the_bits_are_for, make, drop),
 		cmocka_unit_test(routes_have_names),
 	};
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Extended page tables: a VM's guest-physical memory. Only built up, before its VCPUs run, so nothing is
- * invalidated. */
+/* Extended page tables: a VM's guest-physical memory. Built before its VCPUs run, so never invalidated. */
 #include "arch/x86/vmx/vmx.h"
 
 #include "kernel/log.h"

@@ -56,8 +56,10 @@ static const struct field_value constant[] = {
 	{ VMCS_HOST_SYSENTER_EIP, 0 },
 };
 
-/* SDM vol. 3, table "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT", where it is the
- * same for all. */
+/*
+ * SDM vol. 3, table "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT", where it is the
+ * same for all.
+ */
 static const struct field_value after_init[] = {
 	{ VMCS_GUEST_CR3, 0 },           { VMCS_GUEST_EFER, 0 },
 	{ VMCS_GUEST_DR7, 0x400 },       { VMCS_GUEST_RFLAGS, 2 },
@@ -199,7 +201,8 @@ void vmcs_init(struct virt_vcpu *v, void *space, struct apic_page *apic)
 	v->backend = b;
 	b->tpr = (const uint8_t *)apic + APIC_TPR;
 	b->slow = SLOW_LAUNCH;
-	/* SDM vol. 3, the same table: FCW and MXCSR after power-up. An INIT leaves them, and the tags, alone.
+	/*
+	 * SDM vol. 3, the same table: FCW and MXCSR after power-up. An INIT leaves them, and the tags, alone.
 	 */
 	b->fpu[0] = 0x40;
 	b->fpu[4] = 0xff;

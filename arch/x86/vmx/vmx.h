@@ -9,8 +9,7 @@
 #include "arch/x86/virt.h"
 #include "arch/x86/vmx/vmcs.h"
 
-/* What this machine's CPUs have, and the controls that follow from it. Written by the boot CPU, constant
- * afterwards. */
+/* What this machine's CPUs have, and what follows from it. Written by the boot CPU, constant afterwards. */
 struct vmx_caps {
 	uint32_t revision;
 	uint32_t pin, proc, proc2, exit, entry;
@@ -33,8 +32,7 @@ enum vmx_live { LIVE_KERNEL_GS, LIVE_STAR, LIVE_LSTAR, LIVE_CSTAR, LIVE_FMASK, L
 #define SLOW_SHUTDOWN 2 /* an exception while delivering #DF */
 #define SLOW_TPR      4 /* the threshold is not 0 */
 
-/* The backend's half of a VCPU; a page of its own. Belongs to the VCPU's CPU (boot CPU: until vcpu_init() is
- * over). */
+/* The backend's half of a VCPU; a page of its own. Belongs to the VCPU's CPU, after vcpu_init(). */
 struct vmx_vcpu {
 	uint64_t host_rsp; /* while in the guest; vmx_entry.S knows that it is first */
 	uint64_t deadline; /* of the latest entry */
@@ -100,7 +98,8 @@ static inline enum vmcs_field vmx_segment_field(enum vmcs_field first, enum virt
 	return first + 2 * (unsigned)seg;
 }
 
-/* vmx_entry.S: enters until the next exit. `launch` picks VMLAUNCH. True: VMfail, the guest was not entered.
+/*
+ * vmx_entry.S: enters until the next exit. `launch` picks VMLAUNCH. True: VMfail, the guest was not entered.
  */
 bool vmx_enter(struct virt_vcpu *v, bool launch);
 extern const uint8_t vmx_exit_entry[];

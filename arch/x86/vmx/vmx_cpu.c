@@ -121,8 +121,7 @@ static const char *no_vmx(void)
 	return text;
 }
 
-/* SDM vol. 3, appendix "Reserved Controls and Default Settings": low half what must be 1, high half what may
- * be 1. */
+/* SDM vol. 3, appendix "Reserved Controls and Default Settings": low half: must be 1, high half: may be 1. */
 static const char *unmet_demand(void)
 {
 	uint64_t cap;
@@ -130,14 +129,16 @@ static const char *unmet_demand(void)
 	for (size_t i = 0; i < sizeof(demands) / sizeof(demands[0]); i++) {
 		const struct demand *d = &demands[i];
 
-		/* Without "true" controls their MSRs do not exist; every CPU with unrestricted guest has
-		 * them. */
+		/* Without "true" controls there are no such MSRs. */
 		if (d->msr >= MSR_VMX_TRUE_PIN && !(rdmsr(MSR_VMX_BASIC) & BASIC_TRUE))
 			return "this CPU lacks true VMX controls" NEWER;
 		cap = rdmsr(d->msr);
 		if (d->zero ? cap & d->bits : ~cap >> 32 & d->bits)
 			return d->text;
 	}
+	/* Guests are shown the CPU's own RDTSCP, and it must then work for them, with IA32_TSC_AUX. */
+	if (cpuid(0x80000001, 0).edx & CPUID_EXT_EDX_RDTSCP && !(rdmsr(MSR_VMX_PROC2) >> 32 & PROC2_RDTSCP))
+		return "this CPU cannot give RDTSCP to a guest" NEWER;
 	cap = rdmsr(MSR_VMX_EPT_VPID);
 	if (!(cap & CAP_EPT_WALK_4) || !(cap & CAP_EPT_WB))
 		return "this CPU's EPT lacks write-back memory or four levels" NEWER;
@@ -152,8 +153,7 @@ static const char *missing_here(void)
 
 	if (!(cpuid(1, 0).ecx & CPUID_1_ECX_VMX))
 		return no_vmx();
-	/* SDM vol. 3, "Enabling and Entering VMX Operation". Not locked is no hindrance: vmx_cpu_on() locks
-	 * it. */
+	/* SDM vol. 3, "Enabling and Entering VMX Operation". If it is not locked yet, vmx_cpu_on() does. */
 	control = rdmsr(MSR_FEATURE_CONTROL);
 	if ((control & FEATURE_LOCK) && !(control & FEATURE_VMXON))
 		return "VT-x is locked off by firmware: enable it in the firmware setup";
@@ -166,13 +166,14 @@ static uint32_t controls(uint32_t msr, uint32_t wanted)
 	return wanted | (uint32_t)rdmsr(msr);
 }
 
-/* Secondary controls that only take work off: each where the CPU has it, and the guest's instruction exists.
+/*
+ * Secondary controls that only take work off: each where the CPU has it, and the guest's instruction exists.
  */
 static uint32_t optional_proc2(void)
 {
 	uint32_t wanted = PROC2_WBINVD_EXIT | PROC2_ENCLS_EXIT;
 
-	if (cpuid(0x80000001, 0).edx & 1u << 27)
+	if (cpuid(0x80000001, 0).edx & CPUID_EXT_EDX_RDTSCP)
 		wanted |= PROC2_RDTSCP;
 	if (vmx_caps.flush)
 		wanted |= PROC2_VPID;

@@ -60,8 +60,10 @@ uint64_t cr_get(struct virt_vcpu *v, enum virt_reg reg)
 	return reg == VREG_CR2 ? read_cr2() : vmread(VMCS_GUEST_CR4) & vmx_caps.guest_cr4;
 }
 
-/* LMA follows from LME and PG, and the entry control must agree with it: SDM vol. 3, "Checks on Guest Control
- * Registers". */
+/*
+ * LMA follows from LME and PG, and the entry control must agree with it: SDM vol. 3, "Checks on Guest Control
+ * Registers".
+ */
 static void set_efer(uint64_t efer)
 {
 	uint64_t entry = vmread(VMCS_ENTRY_CONTROLS) & ~(uint64_t)ENTRY_IA32E;
@@ -75,7 +77,8 @@ static void set_efer(uint64_t efer)
 	vmwrite(VMCS_ENTRY_CONTROLS, entry);
 }
 
-/* For the states that a VCPU starts in, and for the emulator's results. What a guest writes itself is below.
+/*
+ * For the states that a VCPU starts in, and for the emulator's results. What a guest writes itself is below.
  */
 void cr_set(struct virt_vcpu *v, enum virt_reg reg, uint64_t value)
 {
@@ -96,8 +99,10 @@ void cr_set(struct virt_vcpu *v, enum virt_reg reg, uint64_t value)
 	} else {
 		vmwrite(field_of[reg], value);
 	}
-	/* SDM vol. 3, "Operations that Invalidate TLBs and Paging-Structure Caches": a write of these by MOV
-	 * would. */
+	/*
+	 * SDM vol. 3, "Operations that Invalidate TLBs and Paging-Structure Caches": a write of these by MOV
+	 * would.
+	 */
 	if (reg == VREG_CR0 || reg == VREG_CR3 || reg == VREG_CR4 || reg == VREG_EFER)
 		vmcs_flush();
 }
@@ -106,8 +111,10 @@ bool cr_write_efer(uint64_t value)
 {
 	uint64_t old = vmread(VMCS_GUEST_EFER);
 
-	/* SDM vol. 2, "WRMSR", and vol. 3, "Initializing IA-32e Mode": LME cannot change under paging. LMA is
-	 * read-only. */
+	/*
+	 * SDM vol. 2, "WRMSR", and vol. 3, "Initializing IA-32e Mode": LME cannot change under paging. LMA is
+	 * read-only.
+	 */
 	if (value & ~(vmx_caps.guest_efer | EFER_LMA))
 		return false;
 	if (((value ^ old) & EFER_LME) && (vmread(VMCS_GUEST_CR0) & CR0_PG))
@@ -119,8 +126,10 @@ bool cr_write_efer(uint64_t value)
 	return true;
 }
 
-/* SDM vol. 2, "MOV—Move to/from Control Registers": all that makes a write of CR0 fault, but for PDPTEs in
- * memory. */
+/*
+ * SDM vol. 2, "MOV—Move to/from Control Registers": all that makes a write of CR0 fault, but for PDPTEs in
+ * memory.
+ */
 static bool cr0_is_legal(uint64_t value)
 {
 	uint64_t old = cr0(), cr4 = vmread(VMCS_GUEST_CR4);

@@ -131,8 +131,10 @@ static bool redeliver(struct vmx_vcpu *b)
 	return true;
 }
 
-/* SDM vol. 3, "Information About NMI Unblocking Due to IRET": an IRET that faulted has not unblocked after
- * all. */
+/*
+ * SDM vol. 3, "Information About NMI Unblocking Due to IRET": an IRET that faulted has not unblocked after
+ * all.
+ */
 static void block_nmi_again(void)
 {
 	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, vmread(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKED_BY_NMI);
@@ -158,7 +160,8 @@ static void record_debug(void)
 {
 	uint64_t causes = vmread(VMCS_QUALIFICATION) & DR6_CAUSES, dr6;
 
-	/* SDM vol. 3, "Debug Status Register (DR6)": B0 to B3 are of this exception only, the others add up.
+	/*
+	 * SDM vol. 3, "Debug Status Register (DR6)": B0 to B3 are of this exception only, the others add up.
 	 */
 	__asm__ volatile("movq %%dr6, %0" : "=r"(dr6));
 	__asm__ volatile("movq %0, %%dr6" : : "r"((dr6 & ~0xfull) | causes));

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The MSRs whose values the backend keeps: which of them a guest reaches without an exit, and where each
- * lives. */
+/* The MSRs whose values the backend keeps: which a guest reaches without an exit, where each lives. */
 #include "arch/x86/vmx/vmx.h"
 
 #include "arch/x86/cpureg.h"

@@ -10,8 +10,10 @@
 
 #define VECTOR_DF 8
 
-/* SDM vol. 3, "Interrupt 8—Double Fault Exception (#DF)": classes of what was being delivered and of what
- * came up. */
+/*
+ * SDM vol. 3, "Interrupt 8—Double Fault Exception (#DF)": classes of what was being delivered and of what
+ * came up.
+ */
 enum fault_class { BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT };
 
 static const uint8_t fault_class[32] = {
@@ -19,8 +21,10 @@ static const uint8_t fault_class[32] = {
 	[12] = CONTRIBUTORY, [13] = CONTRIBUTORY,        [14] = PAGE_FAULT,   [21] = CONTRIBUTORY,
 };
 
-/* SDM vol. 3, table "Exceptions and Interrupts": those with an error code, as far as an entry may deliver
- * one. */
+/*
+ * SDM vol. 3, table "Exceptions and Interrupts": those with an error code, as far as an entry may deliver
+ * one.
+ */
 #define WITH_ERROR_CODE (1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17)
 
 /*
@@ -110,8 +114,10 @@ bool vmx_can_take(struct virt_vcpu *v, enum virt_event event)
 	case EVENT_INTERRUPT:
 		return (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) && !(state & (SHADOW_STI | SHADOW_MOV_SS));
 	case EVENT_NMI:
-		/* SDM vol. 2, "STI": some processors hold back an NMI as well. Then STI; HLT is one step for
-		 * both. */
+		/*
+		 * SDM vol. 2, "STI": some processors hold back an NMI as well. Then STI; HLT is one step for
+		 * both.
+		 */
 		return !(state & (SHADOW_STI | SHADOW_MOV_SS | BLOCKED_BY_NMI));
 	case EVENT_EXCEPTION:
 		return true;
@@ -141,8 +147,10 @@ void vmx_deliver(struct vmx_vcpu *b, uint32_t event, uint32_t error_code)
 	b->event = event;
 }
 
-/* An exception on top of the event that the entry was to deliver: which of the two it becomes, 0 for
- * shutdown. */
+/*
+ * An exception on top of the event that the entry was to deliver: which of the two it becomes, 0 for
+ * shutdown.
+ */
 static uint8_t combine(uint32_t first, uint8_t second)
 {
 	enum fault_class a = BENIGN, b = fault_class[second & 31];

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Time: how fast the TSC runs. */
-#include "arch/x86/tsc.h"
-
-#include "arch/x86/arch.h"
+/* The machine's clocks: how fast the TSC runs, by the PIT, and the CMOS clock's time of day. */
+#include "arch/x86/boot.h"
 #include "arch/x86/insn.h"
+#include "kernel/dev/vrtc.h"
 #include "kernel/log.h"
 
 #define PIT_HZ         1193182u
@@ -19,6 +18,16 @@
 
 /* 20 ms are some ten thousand port reads at the most; a PIT that is still at work then does not work. */
 #define POLLS_MAX 10000000
+
+#define CMOS_INDEX     0x70
+#define CMOS_DATA      0x71
+#define CMOS_STATUS_A  0x0a
+#define STATUS_A_UIP   0x80
+#define CMOS_STATUS_B  0x0b
+#define STATUS_B_24H   0x02
+#define STATUS_B_BIN   0x04
+#define HOUR_PM        0x80
+#define UPDATE_RETRIES 10000
 
 uint64_t tsc_hz;
 uint64_t tsc_boot;
@@ -44,23 +53,18 @@ static uint64_t pit_window(void)
 	return end ? end - start : 0;
 }
 
-/* SDM vol. 3, "Time-Stamp Counter": crystal clock times EBX / EAX, where leaf 0x15 gives the crystal. */
-static uint64_t cpuid_hz(void)
-{
-	struct cpuid_regs r;
-
-	if (cpuid(0, 0).eax < 0x15)
-		return 0;
-	r = cpuid(0x15, 0);
-	return r.eax ? (uint64_t)r.ecx * r.ebx / r.eax : 0;
-}
-
 void tsc_init(void)
 {
+	struct cpuid_regs r = { 0 };
+
 	/* Measured before believed: an emulator's CPUID may tell the rate of the CPU that it imitates. */
 	tsc_hz = pit_window() * PIT_HZ / WINDOW_COUNTS;
-	if (!tsc_hz)
-		tsc_hz = cpuid_hz();
+	if (tsc_hz)
+		return;
+	/* SDM vol. 3, "Time-Stamp Counter": crystal clock times EBX / EAX, where leaf 0x15 gives the crystal. */
+	if (cpuid(0, 0).eax >= 0x15)
+		r = cpuid(0x15, 0);
+	tsc_hz = r.eax ? (uint64_t)r.ecx * r.ebx / r.eax : 0;
 	if (!tsc_hz)
 		refuse(LOG_HV,
 		       "the TSC's rate is unknown: the PIT does not count and CPUID leaf 0x15 is silent");
@@ -72,4 +76,35 @@ void tsc_wait(uint64_t microseconds)
 
 	while (tsc_now() - start < ticks)
 		cpu_relax();
+}
+
+static uint8_t cmos(uint8_t index)
+{
+	outb(CMOS_INDEX, index);
+	return inb(CMOS_DATA);
+}
+
+static uint8_t number(uint8_t value, uint8_t status_b)
+{
+	return status_b & STATUS_B_BIN ? value : (uint8_t)(value / 16 * 10 + value % 16);
+}
+
+void wall_clock_read(struct rtc_time *out)
+{
+	uint8_t b = cmos(CMOS_STATUS_B), hour;
+
+	for (int i = 0; i < UPDATE_RETRIES && (cmos(CMOS_STATUS_A) & STATUS_A_UIP); i++)
+		cpu_relax();
+	hour = cmos(4);
+	*out = (struct rtc_time){
+		.second = number(cmos(0), b),
+		.minute = number(cmos(2), b),
+		.hour = number(hour & 0x7f, b),
+		.weekday = number(cmos(6), b),
+		.day = number(cmos(7), b),
+		.month = number(cmos(8), b),
+		.year = (uint16_t)(2000 + number(cmos(9), b)),
+	};
+	if (!(b & STATUS_B_24H))
+		out->hour = (uint8_t)(out->hour % 12 + (hour & HOUR_PM ? 12 : 0));
 }

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/* The way from a post to the guest: inbox, kick, HLT and idle CPU, with and without posted interrupts. */
+
+/*
+ * One physical CPU that runs GUESTS VCPUs, and POSTERS other CPUs that post POSTS vectors each. The names are those of
+ * kernel/vic/inbox.h, kernel/vcpu.c and arch/x86/cpu.c. There is no timer here but the slice, and that only where
+ * VCPUs share the CPU: nothing may depend on being looked at again by chance.
+ *
+ * POSTED: a kick is the notification of posted-interrupt processing, which a CPU in guest mode handles without exit.
+ * SIGNALS: the posters raise signals (NMI, INIT, stop), not vectors.
+ */
+#ifndef GUESTS
+#define GUESTS 1
+#endif
+#ifndef POSTERS
+#define POSTERS 2
+#endif
+#ifndef POSTS
+#define POSTS 2
+#endif
+#ifndef RINGS
+#define RINGS 1 /* posts by the guest itself, out of an exit on the CPU itself */
+#endif
+
+/* struct inbox of each VCPU: a bit of pid.pir for each poster and one for the guest itself. */
+byte pir[GUESTS];
+bool on[GUESTS];
+bool signals[GUESTS];
+
+/* struct vcpu and the state behind it; touched by the CPU that runs it and nobody else. */
+byte irr[GUESTS];     /* vlapic, or virtual-APIC page */
+bool halted[GUESTS];
+bool signalled[GUESTS]; /* vcpu.nmi and the like */
+
+/* The local APIC of the CPU: one kick is pending, and (SIGNALS with POSTED) one ordinary interrupt. */
+bool irq, exit_irq;
+
+/* A poster's bit for VCPU v has been posted and not been handed to the guest yet. */
+#define OWED(v)     (pir[v] || irr[v] || signals[v] || signalled[v])
+#define INTERRUPT   (irq || exit_irq)
+#define GUESTS_OWN  (1 << POSTERS)
+
+#ifdef NO_KICK
+#define vcpu_kick() skip
+#else
+#define vcpu_kick() irq = true
+#endif
+
+inline inbox_post(v, request, here)
+{
+	pir[v] = pir[v] | request;
+	d_step { found = on[v]; on[v] = true };
+	if
+	:: !found && !here -> vcpu_kick()
+	:: else -> found = false
+	fi
+}
+
+/* As in inbox.h today: ON stands for the signals, too. */
+inline inbox_signal(v)
+{
+#if defined(POSTED) && !defined(SIGNALS_BY_ON)
+	/* The processor clears ON and knows no signals: so they are their own notice, by an interrupt that exits. */
+	d_step { found = signals[v]; signals[v] = true };
+	if
+	:: !found -> exit_irq = true
+	:: else -> found = false
+	fi
+#else
+	signals[v] = true;
+	d_step { found = on[v]; on[v] = true };
+	if
+	:: !found -> vcpu_kick()
+	:: else -> found = false
+	fi
+#endif
+}
+
+#if defined(POSTED) && !defined(SIGNALS_BY_ON)
+#define inbox_full(v) (on[v] || signals[v])
+#else
+#define inbox_full(v) on[v]
+#endif
+
+inline inbox_take(v)
+{
+	d_step { taken = pir[v]; pir[v] = 0 };
+	irr[v] = irr[v] | taken;
+	taken = 0
+}
+
+inline empty_inbox(v)
+{
+#ifndef ON_LATE
+	on[v] = false; /* inbox_open() */
+	inbox_take(v);
+#else
+	inbox_take(v);
+	on[v] = false;
+#endif
+	d_step { found = signals[v]; signals[v] = false };
+	signalled[v] = signalled[v] || found;
+	found = false
+}
+
+/* STI holds interrupts off until the HLT has begun: one step. The handler only ends the interrupt. */
+inline cpu_idle()
+{
+#ifndef HLT_SPLIT
+	atomic { INTERRUPT -> irq = false; exit_irq = false }
+#else
+	if /* STI, and then whatever is pending is taken at once */
+	:: INTERRUPT -> irq = false; exit_irq = false
+	:: !INTERRUPT
+	fi;
+end_halt: atomic { INTERRUPT -> irq = false; exit_irq = false } /* HLT */
+#endif
+}
+
+/* The guest runs until something ends it. It takes every interrupt at once: what delays that is the guest's own. */
+inline enter(v)
+{
+	do
+	:: atomic { INTERRUPT ->
+#ifdef POSTED
+		if /* SDM vol. 3, "Posted-Interrupt Processing": no exit, whoever the notification was for */
+		:: irq -> irq = false; on[v] = false
+		:: else -> exit_irq = false; break
+		fi }
+		inbox_take(v);
+		irr[v] = 0
+#else
+		irq = false; exit_irq = false; break }
+#endif
+	:: atomic { !INTERRUPT -> halted[v] = true }; break /* HLT */
+	:: atomic { !INTERRUPT && left > 0 -> left-- }; /* a hypercall: a ring of a VCPU on this same CPU */
+		inbox_post(GUESTS - 1, GUESTS_OWN, true);
+		break
+	:: !INTERRUPT -> /* it computes and computes */
+end_guest:	if
+		:: INTERRUPT
+		:: GUESTS > 1 -> over = true; break /* the slice ends */
+		fi
+	od
+}
+
+/* run_slice() of every VCPU in turn, pick_next() and vcpu_run_all() around it; interrupts are off all the while. */
+active proctype cpu()
+{
+	byte v = 0, seen = 0, left = RINGS, taken;
+	bool found, over;
+
+end_pick_next:
+	do
+	:: seen < GUESTS ->
+		v = (v + 1) % GUESTS;
+		if
+		:: !halted[v] || inbox_full(v) -> /* wants_cpu() */
+			d_step { seen = 0; over = false };
+run_slice:
+			if
+			:: inbox_full(v) -> empty_inbox(v)
+			:: else
+			fi;
+			if
+			:: halted[v] && !irr[v] && !signalled[v] /* not is_awake(): back to pick_next() */
+			:: else ->
+				halted[v] = false;
+				if
+				:: over
+				:: else ->
+					/* inject_events(): the guest has it, and handles it first thing */
+					d_step { irr[v] = 0; signalled[v] = false };
+					enter(v);
+					goto run_slice
+				fi
+			fi
+		:: else -> seen++
+		fi
+	:: else ->
+		seen = 0;
+end_idle:	cpu_idle()
+	od
+}
+
+proctype poster(byte request)
+{
+	byte n = POSTS;
+	bool found;
+
+	do
+	:: n > 0 ->
+#ifdef SIGNALS
+		if
+		:: request == 1 -> inbox_signal(GUESTS - 1)
+		:: else -> inbox_post(GUESTS - 1, request, false)
+		fi;
+#else
+		inbox_post(GUESTS - 1, request, false);
+#endif
+		n--
+	:: else -> break
+	od
+}
+
+init
+{
+	byte i;
+
+	atomic {
+		for (i : 0 .. POSTERS - 1) {
+			run poster(1 << i)
+		}
+	};
+#ifndef LIVE
+	timeout -> assert(!OWED(0) && !OWED(GUESTS - 1))
+#endif
+}
+
+#ifdef LIVE
+ltl handled { [] (OWED(GUESTS - 1) -> <> !OWED(GUESTS - 1)) }
+#endif

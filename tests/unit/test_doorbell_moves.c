@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/* Bits that move: rebinds, route changes, entries that are followed; and connections between two VMs. */
+/* SOURCES: kernel/vic/doorbell.c kernel/vic/doorbell_ports.c kernel/vic/route.c kernel/vic/vioapic.c kernel/vic/icr.c */
+#include "tests/unit/doorbell_bed.h"
+
+static void rebind_carries_the_bit(void **state)
+{
+	struct bed *bed = *state;
+	uint32_t port = open_port(bed, 1, 6);
+	uint32_t old = 99;
+	struct db_effect e;
+
+	db_ring(&bed->db, port, 0);
+	assert_int_equal(db_rebind(&bed->db, port, 3, &old), 0);
+	assert_int_equal(old, 1u << 1);
+	e = db_move(&bed->db, port, old);
+	assert_int_equal(e.what, DB_VECTOR);
+	assert_int_equal(e.vcpu, 3);
+	assert_false(is_pending(bed, 1, port));
+	assert_true(is_pending(bed, 3, port));
+	assert_int_equal(consume(bed, 1), 0);
+	assert_int_equal(consume(bed, 3), 1);
+	assert_int_equal(stat(bed, port, BH_STAT_VCPU), 3);
+	assert_int_equal(stat(bed, port, BH_STAT_RUNG), 1);
+	assert_int_equal(stat(bed, port, BH_STAT_COALESCED), 0);
+}
+
+/* A ring that found the new binding before the old bit was moved: two rings, one bit, nothing lost in the sum. */
+static void rebind_merges_two_bits_into_one(void **state)
+{
+	struct bed *bed = *state;
+	uint32_t port = open_port(bed, 1, 6);
+	unsigned old;
+
+	db_ring(&bed->db, port, 0);
+	assert_int_equal(db_rebind(&bed->db, port, 0, &old), 0);
+	assert_int_equal(db_ring(&bed->db, port, 0).result, BH_RUNG_UPCALL);
+	assert_int_equal(db_move(&bed->db, port, old).what, DB_NOTHING);
+	assert_int_equal(consume(bed, 1) + consume(bed, 0), 1);
+	assert_int_equal(stat(bed, port, BH_STAT_RUNG), 1 + stat(bed, port, BH_STAT_COALESCED));
+}
+
+static void rebind_of_a_masked_bit_is_silent(void **state)
+{
+	struct bed *bed = *state;
+	uint32_t port = open_port(bed, 1, 6);
+	unsigned old;
+
+	set_mask(bed, port, true);
+	db_ring(&bed->db, port, 0);
+	assert_int_equal(db_rebind(&bed->db, port, 2, &old), 0);
+	assert_int_equal(db_move(&bed->db, port, old).what, DB_NOTHING);
+	assert_true(is_pending(bed, 2, port));
+	assert_false(has_summary(bed, 2, port));
+	set_mask(bed, port, false);
+	assert_int_equal(db_kick(&bed->db, port).vcpu, 2);
+}
+
+static void every_route_change_carries_every_bit(void **state)
+{
+	(void)state;
+	for (unsigned from = 0; from < BH_ROUTES; from++) {
+		for (unsigned to = 0; to < BH_ROUTES; to++) {
+			struct bed *bed = make_bed(from);
+			unsigned found = 0, home = 0;
+
+			for (unsigned i = 0; i < 64; i++) {
+				uint32_t port = open_port(bed, i % VCPUS, i % BH_GROUPS);
+
+				db_ring(&bed->db, port, 0);
+			}
+			assert_int_equal(db_set_route(&bed->db, to), from);
+			db_settle(&bed->db, 0xffff);
+			for (unsigned v = 0; v < VCPUS; v++) {
+				unsigned here = consume(bed, v);
+
+				found += here;
+				home += here && (to != BH_ROUTE_VCPU0 || v == 0);
+			}
+			assert_int_equal(found, 64);
+			assert_int_equal(home, to == BH_ROUTE_VCPU0 ? 1 : VCPUS);
+			free(bed);
+		}
+	}
+}
+
+static void routes_raise_what_they_say(void **state)
+{
+	(void)state;
+	for (unsigned r = 0; r < BH_ROUTES; r++) {
+		struct bed *bed = make_bed(r);
+		struct db_effect e = db_ring(&bed->db, open_port(bed, 2, 9), 0);
+
+		bool by_group = r == BH_ROUTE_MULTI || r == BH_ROUTE_FOLLOW;
+
+		assert_int_equal(e.vcpu, r == BH_ROUTE_VCPU0 ? 0 : r == BH_ROUTE_FOLLOW ? 9 % VCPUS : 2);
+		assert_int_equal(e.what, r == BH_ROUTE_NATIVE ? DB_VECTOR : DB_LINE);
+		if (e.what == DB_LINE)
+			assert_int_equal(e.pin, BH_CALLBACK_PIN + (by_group ? 9 : 0));
+		free(bed);
+	}
+}
+
+/* Of several VCPUs each ring goes to one; equal priorities take turns; a kick finds the bit wherever it is. */
+static void follow_spreads_over_a_set(void **state)
+{
+	struct bed *bed = make_bed(BH_ROUTE_FOLLOW);
+	uint32_t port = open_port(bed, 0, 3);
+	unsigned got[VCPUS] = { 0 };
+
+	(void)state;
+	atomic_store(&bed->db.follow[3], 0xe);
+	for (int i = 0; i < 30; i++) {
+		struct db_effect e = db_ring(&bed->db, port, 0);
+
+		assert_int_equal(e.what, DB_LINE);
+		assert_true(is_pending(bed, e.vcpu, port));
+		got[e.vcpu] += consume(bed, e.vcpu);
+	}
+	assert_int_equal(got[0], 0);
+	for (unsigned v = 1; v < VCPUS; v++)
+		assert_int_equal(got[v], 10);
+	atomic_store(&bed->face[2].priority, 0);
+	atomic_store(&bed->face[1].priority, 0x20);
+	atomic_store(&bed->face[3].priority, 0x20);
+	set_mask(bed, port, true);
+	assert_int_equal(db_ring(&bed->db, port, 0).result, BH_RUNG_MASKED);
+	set_mask(bed, port, false);
+	assert_int_equal(db_kick(&bed->db, port).vcpu, 2);
+	free(bed);
+}
+
+/* The entry is rewritten: bits on VCPUs that it no longer selects move, those where they may stay do not. */
+static void follow_moves_what_does_not_belong(void **state)
+{
+	struct bed *bed = make_bed(BH_ROUTE_FOLLOW);
+	uint32_t a = open_port(bed, 0, 3), other = open_port(bed, 0, 2);
+
+	(void)state;
+	atomic_store(&bed->db.follow[3], 1u << 1);
+	db_ring(&bed->db, a, 0);
+	db_ring(&bed->db, other, 0);
+	atomic_store(&bed->db.follow[3], 1u << 1 | 1u << 2);
+	db_settle(&bed->db, 1u << 3);
+	assert_true(is_pending(bed, 1, a));
+	atomic_store(&bed->db.follow[3], 1u << 2);
+	db_settle(&bed->db, 1u << 2);
+	assert_true(is_pending(bed, 1, a)); /* not the group that was asked for */
+	db_settle(&bed->db, 1u << 3);
+	assert_false(is_pending(bed, 1, a));
+	assert_true(is_pending(bed, 2, a));
+	assert_int_equal(db_raise(&bed->db, 2, 3).pin, BH_CALLBACK_PIN + 3);
+	/* The summary that stayed behind on VCPU 1 is stale and raises nothing. */
+	assert_true(has_summary(bed, 1, a));
+	assert_int_equal(db_raise(&bed->db, 1, 3).what, DB_NOTHING);
+	assert_int_equal(consume(bed, 2), 2); /* group 2's entry selects VCPU 2 as well */
+	free(bed);
+}
+
+static void connections_need_an_offer(void **state)
+{
+	struct bed *a = *state, *b = make_bed(BH_ROUTE_NATIVE);
+	uint32_t mine = open_kind(a, BH_INTERVM, 1, 0), theirs = open_kind(b, BH_INTERVM, 2, 7);
+	uint32_t local = open_port(a, 0, 0), to;
+	unsigned vm;
+
+	assert_int_equal(db_resolve(&a->db, mine, &vm, &to), BH_ECLOSED);
+	assert_int_equal(db_connect(&a->db, 4, mine, &b->db, 5, theirs), BH_EPERM);
+	assert_int_equal(db_offer(&b->db, theirs, 6), 0);
+	assert_int_equal(db_connect(&a->db, 4, mine, &b->db, 5, theirs), BH_EPERM);
+	assert_int_equal(db_offer(&b->db, theirs, 4), 0);
+	assert_int_equal(db_connect(&a->db, 4, local, &b->db, 5, theirs), BH_EINVAL);
+	assert_int_equal(db_connect(&a->db, 4, BH_PORTS, &b->db, 5, theirs), BH_EINVAL);
+	assert_int_equal(db_connect(&a->db, 4, mine, &b->db, 5, BH_PORTS), BH_EINVAL);
+	assert_int_equal(db_connect(&a->db, 4, mine, &b->db, 5, theirs + 1), BH_ECLOSED);
+	assert_int_equal(db_connect(&a->db, 4, mine, &b->db, 5, theirs), 0);
+	assert_int_equal(db_resolve(&a->db, mine, &vm, &to), 1);
+	assert_int_equal(vm, 5);
+	assert_int_equal(to, theirs);
+	assert_int_equal(db_resolve(&b->db, theirs, &vm, &to), 1);
+	assert_int_equal(vm, 4);
+	assert_int_equal(to, mine);
+	assert_int_equal(db_offer(&b->db, theirs, 4), BH_EBUSY);
+	assert_int_equal(db_offer(&a->db, local, 4), BH_EINVAL);
+	assert_int_equal(db_offer(&a->db, BH_PORTS, 4), BH_EINVAL);
+	assert_int_equal(db_offer(&a->db, local + 1, 4), BH_ECLOSED);
+	db_disconnect(&a->db, 6);
+	assert_int_equal(db_resolve(&a->db, mine, &vm, &to), 1);
+	db_disconnect(&a->db, 5);
+	assert_int_equal(db_resolve(&a->db, mine, &vm, &to), BH_ECLOSED);
+	free(b);
+}
+
+static void busy_ends_and_withdrawn_offers(void **state)
+{
+	struct bed *a = *state, *b = make_bed(BH_ROUTE_NATIVE);
+	uint32_t one = open_kind(a, BH_INTERVM, 1, 0), two = open_kind(a, BH_INTERVM, 1, 0);
+	uint32_t far = open_kind(b, BH_INTERVM, 2, 7), other = open_kind(b, BH_INTERVM, 2, 7);
+
+	assert_int_equal(db_offer(&b->db, far, 4), 0);
+	assert_int_equal(db_connect(&a->db, 4, one, &b->db, 5, far), 0);
+	assert_int_equal(db_offer(&b->db, other, 4), 0);
+	assert_int_equal(db_connect(&a->db, 4, one, &b->db, 5, other), BH_EBUSY);
+	db_disconnect(&b->db, 4); /* the VM that the offer was for is gone */
+	assert_int_equal(db_connect(&a->db, 4, two, &b->db, 5, other), BH_EPERM);
+	free(b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(rebind_carries_the_bit, make_native, drop),
+		cmocka_unit_test_setup_teardown(rebind_merges_two_bits_into_one, make_native, drop),
+		cmocka_unit_test_setup_teardown(rebind_of_a_masked_bit_is_silent, make_native, drop),
+		cmocka_unit_test(every_route_change_carries_every_bit),
+		cmocka_unit_test(routes_raise_what_they_say),
+		cmocka_unit_test(follow_spreads_over_a_set),
+		cmocka_unit_test(follow_moves_what_does_not_belong),
+		cmocka_unit_test_setup_teardown(connections_need_an_offer, make_native, drop),
+		cmocka_unit_test_setup_teardown(busy_ends_and_withdrawn_offers, make_native, drop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
