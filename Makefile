@@ -55,7 +55,7 @@ listed    = $(shell awk 'FNR > 30 { exit } sub(/.*$(2):/, "") { on = 1 } \
 	on { last = sub(/[*][/].*/, ""); sub(/^[ \t]*[*]/, ""); print; if (last) on = 0 }' $(1) 2>/dev/null)
 counted   = $(patsubst %,build/cov/%.o,$(call listed,$(1),SOURCES))
 
-.PHONY: all guests run debug iso test unit emu-test coverage fuzz lint format clean help \
+.PHONY: all guests run debug iso test unit emu-test stress mutants model coverage fuzz lint readme format clean help \
 	need-build need-run need-test
 
 all: build/bellhop.elf guests
@@ -115,6 +115,15 @@ unit: $(UNIT:%=build/unit/%) need-test
 emu-test: all need-run
 	@set -f; $(PYTHON) -m tests.emu.run $(SCENARIOS)
 
+stress: all need-run
+	@$(PYTHON) -m tests.emu.stress $(SEEDS)
+
+mutants: all need-run
+	@$(PYTHON) -m tests.mutants.run $(MUTANTS)
+
+model: need-test
+	@$(PYTHON) -m tests.model.run $(CASES)
+
 lint: all need-test
 	@$(PYTHON) -m tests.lint.run
 
@@ -150,6 +159,9 @@ build/coverage/%: build/cov/tests/unit/%.c.o $$(call counted,tests/unit/$$*.c)
 need-build need-run need-test: need-%:
 	@sh $(NEED) $*
 
+readme:
+	@$(PYTHON) tests/tools/readme.py
+
 format:
 	$(Q)clang-format -i $$(find boot kernel arch guest-stubs tests -name '*.[ch]')
 
@@ -170,8 +182,12 @@ help:
 #: make unit             tests/unit/*.c with ASan and UBSan
 #: make lint             format, headers, purity, sizes, the ELF file
 #: make emu-test         tests/emu/scenarios.ini [SCENARIOS="name ..."]
+#: make stress           random doorbells, routes and IOAPIC entries [SEEDS="1 2"] [EVENTS=n] [CPUS="1 2 4 8"]
+#: make mutants          the tests catch what is broken on purpose [MUTANTS="name ..."]
+#: make model            tests/model, checked by Spin [CASES="word ..."]
 #: make fuzz             tests/fuzz/*.c [SECONDS=60 | RUNS=n] [TARGETS="name ..."]
 #: make coverage         lines and branches of kernel/vic that the unit tests reach
+#: make readme           the README's tables and curve from the last make run
 #: make format, make clean; V=1 shows the commands, JOBS=n how many at a time
 
 -include $(HV_OBJ:.o=.d) $(shell find build/guest32 build/guest64 -name '*.d' 2>/dev/null)

@@ -87,17 +87,20 @@ static void answers(void)
 	CHECK(db_ring(far) == BH_RUNG_UPCALL, "a ring in another word raises its own");
 	CHECK(db_control(0)->summary[LOW_GROUP] == 3, "the summary word shows both words");
 	cpu_irq_window();
-	CHECK(handled[0][first] == 1 && handled[0][second] == 1 && handled[0][far] == 1, "one upcall serves them all, once each");
+	CHECK(handled[0][first] == 1 && handled[0][second] == 1 && handled[0][far] == 1,
+	      "one upcall serves them all, once each");
 	CHECK(upcalls[LOW_VECTOR] == 1 && !apic_bit(APIC_IRR, LOW_VECTOR), "it was one interrupt");
 	CHECK(db_ring(first) == BH_RUNG_UPCALL, "after that a ring raises one again");
 	cpu_irq_window();
 	CHECK(stat(first, BH_STAT_RUNG) == 3 && stat(first, BH_STAT_COALESCED) == 1 &&
-		      stat(first, BH_STAT_UPCALLS) == 2 && stat(first, BH_STAT_MISDIRECTED) == 0,
+	              stat(first, BH_STAT_UPCALLS) == 2 && stat(first, BH_STAT_MISDIRECTED) == 0,
 	      "the port's counters agree");
-	CHECK(db_control(0)->upcalls == 3 && db_control(0)->misdirected == 0, "the control page's counters agree");
+	CHECK(db_control(0)->upcalls == 3 && db_control(0)->misdirected == 0,
+	      "the control page's counters agree");
 	for (uint32_t port = first; port <= far; port++)
 		shut(port);
-	CHECK(open(0, LOW_GROUP) == first && stat(first, BH_STAT_RUNG) == 0, "a port opened anew counts from 0");
+	CHECK(open(0, LOW_GROUP) == first && stat(first, BH_STAT_RUNG) == 0,
+	      "a port opened anew counts from 0");
 	shut(first);
 }
 
@@ -108,17 +111,20 @@ static void masks(void)
 	handled[0][here] = handled[1][there] = 0;
 	db_mask(here);
 	db_mask(there);
-	CHECK(db_ring(here) == BH_RUNG_MASKED && !apic_bit(APIC_IRR, LOW_VECTOR), "masked, a ring raises nothing");
+	CHECK(db_ring(here) == BH_RUNG_MASKED && !apic_bit(APIC_IRR, LOW_VECTOR),
+	      "masked, a ring raises nothing");
 	CHECK(db_is_pending(0, here), "but the bit is set");
 	CHECK(db_ring(here) == BH_RUNG_COALESCED, "and the next one finds it set");
 	db_unmask(here);
 	CHECK(handled[0][here] == 1, "whoever unmasks looks, and handles it on its own page");
-	CHECK(db_ring(there) == BH_RUNG_MASKED && !WAIT_FOR(handled[1][there], LIMIT_QUIET), "masked on another VCPU");
+	CHECK(db_ring(there) == BH_RUNG_MASKED && !WAIT_FOR(handled[1][there], LIMIT_QUIET),
+	      "masked on another VCPU");
 	db_unmask(there);
 	CHECK(WAIT_FOR(handled[1][there] == 1, LIMIT_LONG), "a kick makes that VCPU look");
 	CHECK(db_ring(there) == BH_RUNG_UPCALL && WAIT_FOR(handled[1][there] == 2, LIMIT_LONG),
 	      "unmasked, rings arrive by themselves");
-	CHECK(bellhop_call1(BH_KICK, BH_PORT(LOW_GROUP, 2000)) == BH_ECLOSED, "a closed port cannot be kicked");
+	CHECK(bellhop_call1(BH_KICK, BH_PORT(LOW_GROUP, 2000)) == BH_ECLOSED,
+	      "a closed port cannot be kicked");
 	shut(here);
 	shut(there);
 }
@@ -128,8 +134,10 @@ static void rebind(void)
 	uint32_t port = open(0, LOW_GROUP);
 
 	handled[0][port] = handled[1][port] = 0;
-	CHECK(bellhop_call2(BH_REBIND, port, 1) == 0 && stat(port, BH_STAT_VCPU) == 1, "a port moves to another VCPU");
-	CHECK(db_ring(port) == BH_RUNG_UPCALL && WAIT_FOR(handled[1][port] == 1, LIMIT_LONG), "rings arrive there");
+	CHECK(bellhop_call2(BH_REBIND, port, 1) == 0 && stat(port, BH_STAT_VCPU) == 1,
+	      "a port moves to another VCPU");
+	CHECK(db_ring(port) == BH_RUNG_UPCALL && WAIT_FOR(handled[1][port] == 1, LIMIT_LONG),
+	      "rings arrive there");
 	bellhop_call2(BH_REBIND, port, 0);
 	CHECK(db_ring(port) == BH_RUNG_UPCALL && db_is_pending(0, port), "back again, pending here");
 	CHECK(bellhop_call2(BH_REBIND, port, 1) == 0 && !db_is_pending(0, port), "a pending bit moves along");
@@ -158,7 +166,7 @@ static void groups(void)
 	CHECK(first_vector == HIGH_VECTOR, "the group with the higher vector comes first");
 	CHECK(handled[0][low] == 1 && handled[0][high] == 1, "then the other");
 	CHECK(bellhop_call3(BH_GROUP_VECTOR, 0, LOW_GROUP, 0) == 0 && db_ring(low) >= 0 &&
-		      !apic_bit(APIC_IRR, LOW_VECTOR) && db_take(0, low),
+	              !apic_bit(APIC_IRR, LOW_VECTOR) && db_take(0, low),
 	      "without a vector the bit is set in silence");
 	db_drop_group(0, LOW_GROUP);
 	bellhop_call3(BH_GROUP_VECTOR, 0, LOW_GROUP, LOW_VECTOR);
@@ -176,7 +184,8 @@ void guest_main(void)
 	}
 	trap_set(LOW_VECTOR, on_upcall);
 	trap_set(HIGH_VECTOR, on_upcall);
-	CHECK(bellhop_call1(BH_ROUTE, BH_ROUTE_NATIVE) >= 0 && bellhop_call1(BH_ROUTE, BH_ROUTE_ASK) == BH_ROUTE_NATIVE,
+	CHECK(bellhop_call1(BH_ROUTE, BH_ROUTE_NATIVE) >= 0 &&
+	              bellhop_call1(BH_ROUTE, BH_ROUTE_ASK) == BH_ROUTE_NATIVE,
 	      "the route can be set and asked for");
 	good = smp_start(2) == 2 && db_init(2, on_ring) == 0;
 	for (unsigned vcpu = 0; good && vcpu < 2; vcpu++)

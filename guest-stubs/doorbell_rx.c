@@ -62,13 +62,13 @@ void guest_main(void)
 	trap_set(VECTOR, on_upcall);
 	bellhop_call1(BH_ROUTE, BH_ROUTE_NATIVE);
 	if (!CHECK(db_init(1, on_ring) == 0 && bellhop_call3(BH_GROUP_VECTOR, 0, GROUP, VECTOR) == 0,
-		   "pages and vector are registered"))
+	           "pages and vector are registered"))
 		report_end();
 	port = db_open(BH_INTERVM, 0, GROUP);
 	CHECK(bellhop_call2(BH_OFFER, BH_PORT(GROUP, 9), 0) == BH_ECLOSED, "a closed port cannot be offered");
 	CHECK(bellhop_call2(BH_OFFER, (unsigned long)port, 200) < 0, "nor an open one to nobody");
 	if (CHECK(port == BH_PORT(GROUP, 0) && bellhop_call2(BH_OFFER, (unsigned long)port, 0) == 0,
-		  "a port is open and offered"))
+	          "a port is open and offered"))
 		count((uint32_t)port, (unsigned)boot_number("burst", 5000));
 	report_end();
 }

@@ -35,8 +35,8 @@ static bool connect(uint32_t port)
 
 	/* The peer may not have started, or not have offered yet. */
 	return WAIT_FOR((answer = bellhop_call3(BH_CONNECT, port, 0, BH_PORT(GROUP, 0))) == 0 ||
-				(answer != BH_EPERM && answer != BH_ECLOSED),
-			10 * LIMIT_LONG) &&
+	                        (answer != BH_EPERM && answer != BH_ECLOSED),
+	                10 * LIMIT_LONG) &&
 	       answer == 0;
 }
 
@@ -68,17 +68,19 @@ void guest_main(void)
 	trap_set(VECTOR, on_upcall);
 	bellhop_call1(BH_ROUTE, BH_ROUTE_NATIVE);
 	if (!CHECK(db_init(1, on_ring) == 0 && bellhop_call3(BH_GROUP_VECTOR, 0, GROUP, VECTOR) == 0,
-		   "pages and vector are registered"))
+	           "pages and vector are registered"))
 		report_end();
 	port = db_open(BH_INTERVM, 0, GROUP);
 	CHECK(port >= 0 && db_ring((uint32_t)port) == BH_ECLOSED, "a port without a peer rings nobody");
 	CHECK(bellhop_call3(BH_CONNECT, (unsigned long)port, 0, BH_PORT(GROUP, 77)) < 0,
 	      "a port that is not offered cannot be connected");
-	CHECK(bellhop_call3(BH_CONNECT, (unsigned long)port, 9, BH_PORT(GROUP, 0)) < 0, "nor one of a VM that is no peer");
+	CHECK(bellhop_call3(BH_CONNECT, (unsigned long)port, 9, BH_PORT(GROUP, 0)) < 0,
+	      "nor one of a VM that is no peer");
 	if (CHECK(connect((uint32_t)port), "the offered port is connected")) {
 		CHECK(bellhop_call3(BH_CONNECT, (unsigned long)port, 0, BH_PORT(GROUP, 0)) < 0,
 		      "and not connected twice");
-		play((uint32_t)port, (unsigned)boot_number("rounds", 1000), (unsigned)boot_number("burst", 5000));
+		play((uint32_t)port, (unsigned)boot_number("rounds", 1000),
+		     (unsigned)boot_number("burst", 5000));
 	}
 	report_end();
 }

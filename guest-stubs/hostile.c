@@ -32,11 +32,11 @@ static uint64_t random(void)
 /* Numbers near every edge are likelier to hurt than any others. */
 static uint64_t nasty(void)
 {
-	static const uint64_t edges[] = {0,          1,           15,          16,         255,
-					 256,        2047,        2048,        32767,      32768,
-					 0x7fffffff, 0x80000000,  0xffffffff,  0x100000000, 0xfee00000,
-					 0xfec00000, 1ull << 46,  1ull << 52,  1ull << 63,  ~0ull,
-					 ~0xfffull,  0x100000ull, 0xfffull,    0x200000ull};
+	static const uint64_t edges[] = { 0,          1,           15,         16,          255,
+		                          256,        2047,        2048,       32767,       32768,
+		                          0x7fffffff, 0x80000000,  0xffffffff, 0x100000000, 0xfee00000,
+		                          0xfec00000, 1ull << 46,  1ull << 52, 1ull << 63,  ~0ull,
+		                          ~0xfffull,  0x100000ull, 0xfffull,   0x200000ull };
 	uint64_t r = random();
 
 	switch (r & 3) {
@@ -78,14 +78,15 @@ static void random_hypercalls(void)
 		if (result < 0 && !is_error(result))
 			odd++;
 	}
-	CHECK(odd == 0, "random hypercalls: a result or an error of the ABI, no such call where there is none");
+	CHECK(odd == 0,
+	      "random hypercalls: a result or an error of the ABI, no such call where there is none");
 	CHECK(bellhop_call0(BH_VERSION) == BH_ABI_VERSION, "the hypercall interface still answers");
 }
 
 static void wrong_pages(void)
 {
-	static const uint64_t bad[] = {1,          0xfff,       0x400001,   FAR_MEMORY,  APIC_BASE,
-				       IOAPIC_BASE, 1ull << 40, 1ull << 52, 1ull << 63, ~0ull & ~0xfffull};
+	static const uint64_t bad[] = { 1,           0xfff,      0x400001,   FAR_MEMORY, APIC_BASE,
+		                        IOAPIC_BASE, 1ull << 40, 1ull << 52, 1ull << 63, ~0ull & ~0xfffull };
 	unsigned accepted = 0;
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -154,14 +155,16 @@ static bool is_ground(uint32_t msr)
 
 static void random_msrs(void)
 {
-	static const uint32_t bases[] = {0, 0x100, 0x170, 0x200, 0x250, 0x277, 0x2ff, 0x345, 0x380, 0x400,
-					 0x480, 0x4c0, 0x600, 0xd00, 0xc0000080, 0xc0010000, 0x40000000};
+	static const uint32_t bases[] = { 0,     0x100, 0x170,      0x200,      0x250,     0x277,
+		                          0x2ff, 0x345, 0x380,      0x400,      0x480,     0x4c0,
+		                          0x600, 0xd00, 0xc0000080, 0xc0010000, 0x40000000 };
 	unsigned faults = 0, odd = 0;
 	uint64_t value;
 
 	for (unsigned i = 0; i < MSR_ROUNDS; i++) {
-		uint32_t msr = i % 4 ? bases[random() % (sizeof(bases) / sizeof(bases[0]))] + (random() & 0x3f)
-				     : (uint32_t)random();
+		uint32_t msr = i % 4 ? bases[random() % (sizeof(bases) / sizeof(bases[0]))] +
+		                               (random() & 0x3f)
+		                     : (uint32_t)random();
 		int vector = trap_rdmsr(msr, &value);
 
 		faults += vector == TRAP_GP;
@@ -179,10 +182,11 @@ static void random_msrs(void)
 /* What must be let alone to reach the SUMMARY line: the UART, resets and exits. */
 static bool is_vital(uint16_t port)
 {
-	return (port >= 0x3f8 && port <= 0x3ff) || port == 0x64 || port == 0x92 || port == 0xcf9 || port == 0xf4 ||
-	       port == 0x8900 || (port >= 0x501 && port <= 0x504) || (port >= 0x600 && port <= 0x607) ||
-	       (port >= 0xb000 && port <= 0xb0ff) || port == 0xb2 || (port >= 0x2000 && port <= 0x2017) || port == 0x20 ||
-	       port == 0x21 || port == 0xa0 || port == 0xa1;
+	return (port >= 0x3f8 && port <= 0x3ff) || port == 0x64 || port == 0x92 || port == 0xcf9 ||
+	       port == 0xf4 || port == 0x8900 || (port >= 0x501 && port <= 0x504) ||
+	       (port >= 0x600 && port <= 0x607) || (port >= 0xb000 && port <= 0xb0ff) || port == 0xb2 ||
+	       (port >= 0x2000 && port <= 0x2017) || port == 0x20 || port == 0x21 || port == 0xa0 ||
+	       port == 0xa1;
 }
 
 static void every_port(void)
@@ -249,7 +253,7 @@ static void die(void)
 	struct {
 		uint16_t limit;
 		uint64_t base;
-	} __attribute__((packed)) nothing = {0, 0};
+	} __attribute__((packed)) nothing = { 0, 0 };
 
 	report_summary();
 	if (boot_is("end", "triple")) {

@@ -21,30 +21,30 @@ void vmcall_with(unsigned long *regs);
 
 #ifdef __x86_64__
 __asm__("	.text\n"
-	"vmcall_with:\n"
-	"	push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; push %rdi\n"
-	"	mov (%rdi), %rax; mov 8(%rdi), %rbx; mov 16(%rdi), %rcx; mov 24(%rdi), %rdx\n"
-	"	mov 32(%rdi), %rsi; mov 48(%rdi), %rbp; mov 56(%rdi), %r8; mov 64(%rdi), %r9\n"
-	"	mov 72(%rdi), %r10; mov 80(%rdi), %r11; mov 88(%rdi), %r12; mov 96(%rdi), %r13\n"
-	"	mov 104(%rdi), %r14; mov 112(%rdi), %r15; mov 40(%rdi), %rdi\n"
-	"	stc; vmcall; jnc 1f\n"
-	"	push %rdi; mov 8(%rsp), %rdi\n"
-	"	mov %rax, (%rdi); mov %rbx, 8(%rdi); mov %rcx, 16(%rdi); mov %rdx, 24(%rdi)\n"
-	"	mov %rsi, 32(%rdi); pop 40(%rdi); mov %rbp, 48(%rdi); mov %r8, 56(%rdi); mov %r9, 64(%rdi)\n"
-	"	mov %r10, 72(%rdi); mov %r11, 80(%rdi); mov %r12, 88(%rdi); mov %r13, 96(%rdi)\n"
-	"	mov %r14, 104(%rdi); mov %r15, 112(%rdi)\n"
-	"1:	pop %rdi; pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret\n");
+        "vmcall_with:\n"
+        "	push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15; push %rdi\n"
+        "	mov (%rdi), %rax; mov 8(%rdi), %rbx; mov 16(%rdi), %rcx; mov 24(%rdi), %rdx\n"
+        "	mov 32(%rdi), %rsi; mov 48(%rdi), %rbp; mov 56(%rdi), %r8; mov 64(%rdi), %r9\n"
+        "	mov 72(%rdi), %r10; mov 80(%rdi), %r11; mov 88(%rdi), %r12; mov 96(%rdi), %r13\n"
+        "	mov 104(%rdi), %r14; mov 112(%rdi), %r15; mov 40(%rdi), %rdi\n"
+        "	stc; vmcall; jnc 1f\n"
+        "	push %rdi; mov 8(%rsp), %rdi\n"
+        "	mov %rax, (%rdi); mov %rbx, 8(%rdi); mov %rcx, 16(%rdi); mov %rdx, 24(%rdi)\n"
+        "	mov %rsi, 32(%rdi); pop 40(%rdi); mov %rbp, 48(%rdi); mov %r8, 56(%rdi); mov %r9, 64(%rdi)\n"
+        "	mov %r10, 72(%rdi); mov %r11, 80(%rdi); mov %r12, 88(%rdi); mov %r13, 96(%rdi)\n"
+        "	mov %r14, 104(%rdi); mov %r15, 112(%rdi)\n"
+        "1:	pop %rdi; pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret\n");
 #else
 __asm__("	.text\n"
-	"vmcall_with:\n"
-	"	push %ebx; push %ebp; push %esi; push %edi; mov 20(%esp), %edi; push %edi\n"
-	"	mov (%edi), %eax; mov 4(%edi), %ebx; mov 8(%edi), %ecx; mov 12(%edi), %edx\n"
-	"	mov 16(%edi), %esi; mov 24(%edi), %ebp; mov 20(%edi), %edi\n"
-	"	stc; vmcall; jnc 1f\n"
-	"	push %edi; mov 4(%esp), %edi\n"
-	"	mov %eax, (%edi); mov %ebx, 4(%edi); mov %ecx, 8(%edi); mov %edx, 12(%edi)\n"
-	"	mov %esi, 16(%edi); pop 20(%edi); mov %ebp, 24(%edi)\n"
-	"1:	pop %edi; pop %edi; pop %esi; pop %ebp; pop %ebx; ret\n");
+        "vmcall_with:\n"
+        "	push %ebx; push %ebp; push %esi; push %edi; mov 20(%esp), %edi; push %edi\n"
+        "	mov (%edi), %eax; mov 4(%edi), %ebx; mov 8(%edi), %ecx; mov 12(%edi), %edx\n"
+        "	mov 16(%edi), %esi; mov 24(%edi), %ebp; mov 20(%edi), %edi\n"
+        "	stc; vmcall; jnc 1f\n"
+        "	push %edi; mov 4(%esp), %edi\n"
+        "	mov %eax, (%edi); mov %ebx, 4(%edi); mov %ecx, 8(%edi); mov %edx, 12(%edi)\n"
+        "	mov %esi, 16(%edi); pop 20(%edi); mov %ebp, 24(%edi)\n"
+        "1:	pop %edi; pop %edi; pop %esi; pop %ebp; pop %ebx; ret\n");
 #endif
 
 static void discovery(void)
@@ -55,7 +55,8 @@ static void discovery(void)
 	CHECK(cpu_id(1, 0).c >> 31, "CPUID leaf 1 says that there is a hypervisor");
 	CHECK(abi.a == BH_ABI_VERSION, "CPUID tells the ABI version");
 	CHECK(abi.c == (BH_GROUPS << 16 | BH_SLOTS), "CPUID tells groups and slots");
-	CHECK(abi.d >> 16 == 0 && (abi.d & 0xffff) >= 1, "CPUID tells this VCPU's index and the number of VCPUs");
+	CHECK(abi.d >> 16 == 0 && (abi.d & 0xffff) >= 1,
+	      "CPUID tells this VCPU's index and the number of VCPUs");
 	CHECK(bellhop_call0(BH_VERSION) == BH_ABI_VERSION, "the first hypercall tells the ABI version too");
 }
 
@@ -91,7 +92,9 @@ static void errors(void)
 
 static void registers(void)
 {
-	static const unsigned long calls[] = {BH_VERSION, BH_RING, BH_PORT_STAT, BH_OPEN, BH_CALLS, 0x12345};
+	static const unsigned long calls[] = {
+		BH_VERSION, BH_RING, BH_PORT_STAT, BH_OPEN, BH_CALLS, 0x12345
+	};
 	unsigned long regs[REGS];
 	unsigned changed = 0;
 

@@ -15,8 +15,9 @@ const char guest_name[] = "ioapic_edge";
 
 #define CPUS   4
 #define VECTOR 0x71
-#define COUNT  200   /* periods until an edge */
-#define PERIOD 20000 /* periods between two: some 67,000 ticks of a slow emulator, room for a handler's exits */
+#define COUNT  200 /* periods until an edge */
+#define PERIOD \
+	20000 /* periods between two: some 67,000 ticks of a slow emulator, room for a handler's exits */
 
 #define ENTRY_LOGICAL  0x800u
 #define ENTRY_PENDING  0x1000u

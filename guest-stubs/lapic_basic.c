@@ -87,8 +87,8 @@ static void service(const char *face)
 	seen[0x55] = seen[0x35] = seen[0x65] = 0;
 	self_ipi(0x55);
 	cpu_irq_window();
-	CHECK(seen[0x55] == 1 && apic_bit(APIC_ISR, 0x55) && !apic_bit(APIC_IRR, 0x55), "%s: in service until EOI",
-	      face);
+	CHECK(seen[0x55] == 1 && apic_bit(APIC_ISR, 0x55) && !apic_bit(APIC_IRR, 0x55),
+	      "%s: in service until EOI", face);
 	CHECK(apic_read(APIC_PPR) == 0x50, "%s: PPR is the class of the vector in service", face);
 	self_ipi(0x35);
 	self_ipi(0x55);
@@ -138,11 +138,11 @@ static void illegal_vector(const char *face)
 	 * SDM vol. 3, "Error Handling": send illegal vector is "set when the local APIC detects an illegal vector (one in
 	 * the range 0 to 15) in the message that it is sending"; Bochs sets the bit for receiving, and raises nothing.
 	 */
-	CHECK_DEPARTS(seen[ERROR_VECTOR] == 1, "Bochs has no error interrupt", "%s: sending vector 5 raises the error interrupt",
-		      face);
+	CHECK_DEPARTS(seen[ERROR_VECTOR] == 1, "Bochs has no error interrupt",
+	              "%s: sending vector 5 raises the error interrupt", face);
 	apic_write(APIC_ESR, 0);
 	CHECK_DEPARTS(apic_read(APIC_ESR) & ESR_SEND_ILLEGAL, "Bochs sets another bit",
-		      "%s: ESR says that an illegal vector was sent", face);
+	              "%s: ESR says that an illegal vector was sent", face);
 	apic_write(APIC_ESR, 0);
 	CHECK(apic_read(APIC_ESR) == 0, "%s: the next write of ESR latches nothing new", face);
 	apic_write(APIC_LVT_ERROR, LVT_MASKED);
@@ -160,7 +160,8 @@ static void timer(const char *face)
 	now = apic_read(APIC_TIMER_NOW);
 	CHECK(now > 0 && now <= 20000, "%s: the timer counts down from its initial count", face);
 	CHECK(WAIT_FOR(seen[TIMER_VECTOR] == 1, LIMIT_LONG), "%s: one-shot fires", face);
-	CHECK(!WAIT_FOR(seen[TIMER_VECTOR] > 1, 1000000) && apic_read(APIC_TIMER_NOW) == 0, "%s: and only once", face);
+	CHECK(!WAIT_FOR(seen[TIMER_VECTOR] > 1, 1000000) && apic_read(APIC_TIMER_NOW) == 0,
+	      "%s: and only once", face);
 
 	apic_write(APIC_LVT_TIMER, LVT_PERIODIC | TIMER_VECTOR);
 	apic_write(APIC_TIMER_INIT, 5000);

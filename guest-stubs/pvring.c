@@ -44,8 +44,8 @@ static bool connect(unsigned group, uint32_t *port)
 	*port = (uint32_t)mine;
 	/* Slots are given out lowest first, so both sides arrive at the same numbers. */
 	return WAIT_FOR((answer = bellhop_call3(BH_CONNECT, *port, 0, *port)) == 0 ||
-				(answer != BH_EPERM && answer != BH_ECLOSED),
-			10 * LIMIT_LONG) &&
+	                        (answer != BH_EPERM && answer != BH_ECLOSED),
+	                10 * LIMIT_LONG) &&
 	       answer == 0;
 }
 
@@ -74,8 +74,8 @@ static unsigned ring_row(unsigned events, unsigned pace)
 
 void guest_main(void)
 {
-	unsigned events = (unsigned)boot_number("events", 10000), pace = (unsigned)boot_number("pace", 3000);
-	unsigned rows = (unsigned)boot_number("rows", 6), refused = 0;
+	unsigned events = (unsigned)boot_number("events", 10000), pace = (unsigned)boot_number("pace", 6000);
+	unsigned rows = (unsigned)boot_number("rows", 10), refused = 0;
 
 	if (!bellhop_present()) {
 		SKIP("needs doorbells: this is no VM of Bellhop");
@@ -83,8 +83,9 @@ void guest_main(void)
 	}
 	trap_set(WAKE_VECTOR, on_upcall);
 	bellhop_call1(BH_ROUTE, BH_ROUTE_NATIVE);
-	if (!CHECK(db_init(1, on_ring) == 0 && bellhop_call3(BH_GROUP_VECTOR, 0, CONTROL_GROUP, WAKE_VECTOR) == 0,
-		   "pages and vector are registered") ||
+	if (!CHECK(db_init(1, on_ring) == 0 &&
+	                   bellhop_call3(BH_GROUP_VECTOR, 0, CONTROL_GROUP, WAKE_VECTOR) == 0,
+	           "pages and vector are registered") ||
 	    !CHECK(connect_all(), "every port is connected"))
 		report_end();
 	for (unsigned row = 0; row < rows; row++) {

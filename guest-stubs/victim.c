@@ -85,7 +85,7 @@ void guest_main(void)
 	bellhop_call1(BH_ROUTE, BH_ROUTE_NATIVE);
 	if (!CHECK(smp_start(2) == 2, "two VCPUs run") ||
 	    !CHECK(db_init(2, on_ring) == 0 && bellhop_call3(BH_GROUP_VECTOR, 1, GROUP, UPCALL) == 0,
-		   "pages and vector are registered"))
+	           "pages and vector are registered"))
 		report_end();
 	apic_write(APIC_TIMER_DIV, 0x3);
 	apic_write(APIC_LVT_TIMER, LVT_PERIODIC | TIMER);

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: MIT
-# `make test`: lint, unit tests, each fuzz target for a moment, and the scenarios; one count over all of them.
+# `make test`: lint, unit tests, the model, each fuzz target for a moment, the scenarios and the quickest mutants; one
+# count over all of them.
 import sys
 
 from tests.emu import run as scenarios
 from tests.lint import run as lint
+from tests.model import run as model
 from tests.tools import fuzz, programs, selftest
 from tests.tools.report import Report
 
-PARTS = (("lint", lint), ("tests of the tests", selftest), ("unit tests", programs), ("fuzz targets", fuzz),
-         ("scenarios", scenarios))
+PARTS = (("lint", lint), ("tests of the tests", selftest), ("unit tests", programs), ("model", model),
+         ("fuzz targets", fuzz), ("scenarios", scenarios))
 
 
 def main():

@@ -19,7 +19,7 @@ static inline bool bellhop_present(void)
 }
 
 static inline long bellhop_call(unsigned long number, unsigned long a, unsigned long b, unsigned long c,
-				unsigned long d)
+                                unsigned long d)
 {
 	long result;
 #ifdef __x86_64__

@@ -11,11 +11,11 @@
 
 /* One CPU; lies at the lower end of its stack. Written by its own CPU unless said otherwise. */
 struct cpu {
-	unsigned index;             /* constant: 0 is the boot CPU */
-	uint32_t apic_id;           /* constant */
-	bool x2apic;                /* which face apic_read() uses here */
-	unsigned long catch_sp;     /* where trap_catch() waits; 0: nowhere */
-	volatile bool online;       /* read by the starter */
+	unsigned index;              /* constant: 0 is the boot CPU */
+	uint32_t apic_id;            /* constant */
+	bool x2apic;                 /* which face apic_read() uses here */
+	unsigned long catch_sp;      /* where trap_catch() waits; 0: nowhere */
+	volatile bool online;        /* read by the starter */
 	void (*volatile work)(void); /* written by anybody while NULL; cleared by this CPU when done */
 };
 
@@ -158,13 +158,13 @@ static inline unsigned cpu_fetch_add(volatile unsigned *p, unsigned value)
 #define LIMIT_QUIET 200000ull
 
 /* True as soon as the condition is, false after the ticks. */
-#define WAIT_FOR(cond, ticks)                                                                                \
-	({                                                                                                   \
-		uint64_t wait_start = cpu_tsc();                                                             \
-		bool wait_met;                                                                               \
-		while (!(wait_met = (cond)) && cpu_tsc() - wait_start < (ticks))                             \
-			cpu_pause();                                                                         \
-		wait_met;                                                                                    \
+#define WAIT_FOR(cond, ticks)                                                    \
+	({                                                                       \
+		uint64_t wait_start = cpu_tsc();                                 \
+		bool wait_met;                                                   \
+		while (!(wait_met = (cond)) && cpu_tsc() - wait_start < (ticks)) \
+			cpu_pause();                                             \
+		wait_met;                                                        \
 	})
 
 #endif

@@ -121,7 +121,7 @@ static void from_mp(struct ids *ids)
 
 unsigned boot_cpus(uint32_t *ids, unsigned max)
 {
-	struct ids list = {.id = ids, .count = 1, .max = max};
+	struct ids list = { .id = ids, .count = 1, .max = max };
 
 	ids[0] = apic_id();
 	if (!from_acpi(&list))

@@ -108,7 +108,7 @@ static void emit_number(struct sink *sink, const struct spec *spec, uint64_t n, 
 
 static const char *parse_spec(const char *fmt, struct spec *spec)
 {
-	*spec = (struct spec){.fill = ' '};
+	*spec = (struct spec){ .fill = ' ' };
 	for (; *fmt == '-' || *fmt == '0'; fmt++) {
 		if (*fmt == '-')
 			spec->left = true;
@@ -124,7 +124,7 @@ static const char *parse_spec(const char *fmt, struct spec *spec)
 
 size_t print_to(char *buffer, size_t size, const char *fmt, va_list args)
 {
-	struct sink sink = {buffer, size, 0};
+	struct sink sink = { buffer, size, 0 };
 	struct spec spec;
 
 	for (; *fmt; fmt++) {
@@ -145,14 +145,14 @@ size_t print_to(char *buffer, size_t size, const char *fmt, va_list args)
 			emit_padded(&sink, &spec, &c, 1);
 		} else if (*fmt == 'd') {
 			int64_t i = spec.longs > 1 ? va_arg(args, long long)
-				: spec.longs       ? va_arg(args, long)
-						   : va_arg(args, int);
+			            : spec.longs   ? va_arg(args, long)
+			                           : va_arg(args, int);
 
 			emit_number(&sink, &spec, i < 0 ? 0 - (uint64_t)i : (uint64_t)i, 10, i < 0);
 		} else if (*fmt == 'u' || *fmt == 'x') {
-			n = spec.longs > 1   ? va_arg(args, unsigned long long)
-				: spec.longs ? va_arg(args, unsigned long)
-					     : va_arg(args, unsigned);
+			n = spec.longs > 1 ? va_arg(args, unsigned long long)
+			    : spec.longs   ? va_arg(args, unsigned long)
+			                   : va_arg(args, unsigned);
 			emit_number(&sink, &spec, n, *fmt == 'u' ? 10 : 16, false);
 		} else {
 			emit(&sink, *fmt);

@@ -18,7 +18,8 @@
 #define CHECK_DEPARTS(cond, reason, ...) report_departs((cond), (reason), __VA_ARGS__)
 
 bool report_check(bool passed, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void report_departs(bool passed, const char *reason, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void report_departs(bool passed, const char *reason, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 void report_skip(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Prints SUMMARY, then ends the VM with status 0 or 1, or natively the emulator. */

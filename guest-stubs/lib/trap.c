@@ -35,7 +35,7 @@ void trap_load(void)
 	struct {
 		uint16_t limit;
 		const void *base;
-	} __attribute__((packed)) pointer = {sizeof(idt) - 1, idt};
+	} __attribute__((packed)) pointer = { sizeof(idt) - 1, idt };
 
 	__asm__ volatile("lidt %0" ::"m"(pointer));
 }
@@ -61,8 +61,8 @@ void trap_dispatch(struct trap_frame *frame)
 		trap_resume(sp, (int)frame->vector);
 	}
 	print_unlock_all();
-	printf("unexpected vector %lu, error 0x%lx, CPU %u, at 0x%lx\n", frame->vector, frame->error, cpu->index,
-	       frame->ip);
+	printf("unexpected vector %lu, error 0x%lx, CPU %u, at 0x%lx\n", frame->vector, frame->error,
+	       cpu->index, frame->ip);
 	report_check(false, "no unexpected interrupt or exception");
 	report_end();
 }
@@ -97,7 +97,7 @@ static void do_wrmsr(void *arg)
 
 int trap_rdmsr(uint32_t msr, uint64_t *value)
 {
-	struct msr_access access = {.msr = msr};
+	struct msr_access access = { .msr = msr };
 	int vector = trap_catch(do_rdmsr, &access);
 
 	if (vector == TRAP_NONE)
@@ -107,7 +107,7 @@ int trap_rdmsr(uint32_t msr, uint64_t *value)
 
 int trap_wrmsr(uint32_t msr, uint64_t value)
 {
-	struct msr_access access = {.msr = msr, .value = value};
+	struct msr_access access = { .msr = msr, .value = value };
 
 	return trap_catch(do_wrmsr, &access);
 }

@@ -18,7 +18,7 @@ static struct {
 	uint64_t rsp0;
 	uint8_t rest[88];
 	uint16_t reserved2, io_map;
-} __attribute__((packed)) tss = {.io_map = 0x68};
+} __attribute__((packed)) tss = { .io_map = 0x68 };
 
 static uint8_t user_stack[USER_STACK] __attribute__((aligned(16)));
 
@@ -28,16 +28,16 @@ static void descend(void *arg)
 
 	/* The fault's frame goes below what this function and its callers have on the stack. */
 	__asm__ volatile("lea -256(%%rsp), %%rax\n\t"
-			 "mov %%rax, %0\n\t"
-			 "push %1\n\t"
-			 "push %2\n\t"
-			 "push $2\n\t" /* flags: IF=0, IOPL 0 */
-			 "push %3\n\t"
-			 "push %4\n\t"
-			 "iretq"
-			 : "=m"(tss.rsp0)
-			 : "i"(SEL_USER_DATA), "r"(sp), "i"(SEL_USER_CODE), "r"(arg)
-			 : "rax", "memory");
+	                 "mov %%rax, %0\n\t"
+	                 "push %1\n\t"
+	                 "push %2\n\t"
+	                 "push $2\n\t" /* flags: IF=0, IOPL 0 */
+	                 "push %3\n\t"
+	                 "push %4\n\t"
+	                 "iretq"
+	                 : "=m"(tss.rsp0)
+	                 : "i"(SEL_USER_DATA), "r"(sp), "i"(SEL_USER_CODE), "r"(arg)
+	                 : "rax", "memory");
 	__builtin_unreachable();
 }
 

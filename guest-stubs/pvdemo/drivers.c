@@ -5,9 +5,6 @@
 #include "guest-stubs/lib/apic.h"
 #include "guest-stubs/lib/trap.h"
 
-/* Priority classes of their own, below the callback's. */
-#define DRIVER_VECTOR(driver) (0x61u + 0x10 * (driver))
-
 static uint32_t ports[DRIVERS][QUEUES];
 static uint32_t control;
 static bool look_at_all; /* written at rest only */
@@ -19,11 +16,13 @@ static struct {
 
 static void handle(uint32_t port)
 {
-	if (BH_PORT_GROUP(port) != CONTROL_GROUP)
+	if (BH_PORT_GROUP(port) >= SATURATION_GROUP)
+		saturation_handle(port);
+	else if (BH_PORT_GROUP(port) != CONTROL_GROUP)
 		counts[cpu_self()->index].handled++;
 }
 
-/* The upcall of a line that serves every group. */
+/* The upcall of the line that serves every group. */
 static void on_callback(struct trap_frame *frame)
 {
 	(void)frame;
@@ -77,7 +76,7 @@ bool drivers_open(const struct options *options)
 	for (unsigned driver = 0; driver < DRIVERS; driver++) {
 		trap_set(DRIVER_VECTOR(driver), on_group);
 		good &= bellhop_call3(BH_GROUP_VECTOR, DRIVER_VCPU(driver), DRIVER_GROUP(driver),
-				      DRIVER_VECTOR(driver)) == 0;
+		                      DRIVER_VECTOR(driver)) == 0;
 		for (unsigned queue = 0; good && queue < QUEUES; queue++)
 			good = open_queue(options, driver, queue);
 	}

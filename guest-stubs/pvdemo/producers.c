@@ -8,7 +8,7 @@
 #define NET      0
 #define BLOCK    1
 #define NET_VCPU 3
-#define BALANCE  4 /* rings of block between two rewrites of the entry */
+#define BALANCE  4 /* rings of block between two steps of irqbalance */
 
 /* Far beyond any row: the emulator takes some 10,000 ticks for a ring on every route. */
 #define LIMIT_ROW (100 * LIMIT_LONG)
@@ -21,6 +21,7 @@ struct answers {
 
 static struct answers answers[DRIVERS];
 static unsigned events, pace;
+static enum bh_route route; /* of the row; written at rest only */
 
 static void wait_a_little(unsigned loops)
 {
@@ -46,9 +47,23 @@ static void produce_net(void)
 		ring(NET, i);
 }
 
-void producers_aim(unsigned vcpu)
+void producers_aim(unsigned group, unsigned vcpu, unsigned vector)
 {
-	ioapic_set(BH_CALLBACK_PIN, cpu_get(vcpu)->apic_id, IOAPIC_LEVEL | CALLBACK_VECTOR);
+	ioapic_set(BH_CALLBACK_PIN + group, cpu_get(vcpu)->apic_id, IOAPIC_LEVEL | vector);
+}
+
+/*
+ * One step of irqbalance: a line goes to the next VCPU. With one line for everything each step rewrites that one; with a
+ * line for each group net's and block's have every other step, and go round in opposite directions.
+ */
+static void balance(unsigned step)
+{
+	if (route != BH_ROUTE_MULTI && route != BH_ROUTE_FOLLOW)
+		producers_aim(0, step % VCPUS, CALLBACK_VECTOR);
+	else if (step % 2)
+		producers_aim(DRIVER_GROUP(BLOCK), VCPUS - 1 - step / 2 % VCPUS, DRIVER_VECTOR(BLOCK));
+	else
+		producers_aim(DRIVER_GROUP(NET), step / 2 % VCPUS, DRIVER_VECTOR(NET));
 }
 
 static bool run_here(void)
@@ -57,7 +72,7 @@ static bool run_here(void)
 	cpu_irq_on();
 	for (unsigned i = 0; i < events; i++) {
 		if (i % BALANCE == 0)
-			producers_aim((i / BALANCE + 1) % VCPUS);
+			balance(i / BALANCE + 1);
 		ring(BLOCK, i);
 	}
 	return WAIT_FOR(!cpu_get(NET_VCPU)->work, LIMIT_ROW);
@@ -74,7 +89,7 @@ static bool run_from_vm(void)
 	/* The other VM's pace leaves a VCPU that gets every upcall the time to come here at all. */
 	cpu_irq_on();
 	for (unsigned i = 0; !db_take(0, control); i++) {
-		producers_aim((i + 1) % VCPUS);
+		balance(i + 1);
 		wait_a_little(BALANCE * pace);
 		if (cpu_tsc() - start > LIMIT_ROW)
 			return false;
@@ -82,10 +97,14 @@ static bool run_from_vm(void)
 	return true;
 }
 
-bool producers_run(const struct options *options)
+bool producers_run(const struct options *options, enum bh_route of_row)
 {
+	route = of_row;
+	/* Before the first ring every line in use has an entry. */
+	balance(0);
+	balance(1);
 	for (unsigned driver = 0; driver < DRIVERS; driver++)
-		answers[driver] = (struct answers){.errors = 0};
+		answers[driver] = (struct answers){ .errors = 0 };
 	events = options->events;
 	pace = options->pace;
 	return options->from_vm ? run_from_vm() : run_here();

@@ -10,9 +10,13 @@ Status: 0 the VM ended itself with 0; 1 to 125 the value that it ended with; 124
 import os
 import pathlib
 import re
+import shutil
+import subprocess
 import sys
 
 from tests.emu import console, folder, iso, machine
+
+PLOTS = iso.ROOT / "tests/bench"
 
 TIMED_OUT, PARKED, NOT_STARTED = 124, 126, 127
 
@@ -84,6 +88,17 @@ def write_tables(lines):
             path = folder.RUN / f"{name}.csv"
             path.write_text("\n".join(rows) + "\n")
             note(f"  CSV     {path.relative_to(iso.ROOT)}: {len(rows) - 1} rows")
+            draw(path)
+
+
+def draw(table):
+    """The table as a picture, where there is a tests/bench/NAME.gp and gnuplot to run it."""
+    script, picture = PLOTS / f"{table.stem}.gp", table.with_suffix(".svg")
+    if not script.exists() or not shutil.which("gnuplot"):
+        return
+    done = subprocess.run(["gnuplot", "-e", f"table='{table}'; picture='{picture}'", str(script)],
+                          capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    note(f"  SVG     {picture.relative_to(iso.ROOT)}" if done.returncode == 0 else done.stderr.strip())
 
 
 def status_of(seen, name, outcome):

@@ -39,11 +39,8 @@ static void run(const struct insn *insn, uint8_t fill)
 	uint64_t value;
 
 	memset(gpr, fill, sizeof(gpr));
-	if (insn_is_over(insn, &cpu)) {
-		insn_skip(insn, &cpu);
-		REQUIRE(cpu.rip == 0x1000 + (uint64_t)insn->length);
+	if (insn_is_over(insn, &cpu))
 		return;
-	}
 	REQUIRE(insn_reads(insn) || insn_writes(insn));
 	for (int access = INSN_READ; access <= INSN_WRITE; access++) {
 		value = insn_linear(insn, &cpu, (enum insn_access)access);

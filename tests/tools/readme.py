@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 # Writes the tables of README.md from the CSV files that `make run` left, so that no figure there is typed by hand.
+# The curve that it drew becomes docs/saturation.svg.
 import csv
 import pathlib
 import re
+import shutil
 import sys
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -48,6 +50,11 @@ def main():
         sys.exit("README.md has no place for the table of routes")
     readme.write_text(text, encoding="utf-8")
     print("  README  table of routes")
+    curve = TOP / "build/run/saturation.svg"
+    if not curve.exists():
+        sys.exit(f"{curve.relative_to(TOP)} is not there: `make run` draws it where gnuplot is installed")
+    shutil.copyfile(curve, TOP / "docs/saturation.svg")
+    print("  README  saturation curve")
 
 
 if __name__ == "__main__":
