@@ -415,14 +415,19 @@ struct db_effect db_raise(struct db_vm *db, unsigned vcpu, unsigned group)
 	uint64_t words = control && pending ? atomic_load(shared(&control->summary[group])) : 0;
 	struct db_effect effect = done(0);
 
-	/* A summary bit may be stale, its bits moved on or consumed by an unmask: no interrupt for that. */
+	/*
+	 * A summary bit may be stale, its bits moved on or consumed by an unmask: that is no interrupt, and the bit
+	 * must go, or it would keep the next ring quiet. So clear first and look second, as a consumer does.
+	 */
 	for (words &= UINT32_MAX; words; words &= words - 1) {
 		unsigned w = group * BH_GROUP_WORDS + (unsigned)__builtin_ctzll(words);
+		uint64_t bit = words & -words;
 
-		if (atomic_load(&pending[w]) & ~(mask ? atomic_load(&mask[w]) : 0)) {
-			route->raise(db, vcpu, group, &effect);
-			break;
-		}
+		atomic_fetch_and(shared(&control->summary[group]), ~bit);
+		if (!(atomic_load(&pending[w]) & ~(mask ? atomic_load(&mask[w]) : 0)))
+			continue;
+		atomic_fetch_or(shared(&control->summary[group]), bit);
+		route->raise(db, vcpu, group, &effect);
 	}
 	return effect;
 }
