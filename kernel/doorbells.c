@@ -145,14 +145,13 @@ static void raise_groups_after(struct vm *vm, uint32_t vcpus, uint32_t groups)
 int64_t doorbells_rebind(struct vm *vm, const uint64_t arg[4])
 {
 	struct db_effect effect = { .what = DB_NOTHING };
-	uint32_t old = 0;
 	int64_t result;
 
 	spinlock_lock(&db_lock);
-	result = db_rebind(&vm->doorbells, arg[0], arg[1], &old);
+	result = db_rebind(&vm->doorbells, arg[0], arg[1]);
 	if (result >= 0) {
 		wait_for_rings();
-		effect = db_move(&vm->doorbells, (uint32_t)arg[0], old);
+		effect = db_move(&vm->doorbells, (uint32_t)arg[0]);
 	}
 	raise_after(vm, &effect);
 	return result;

@@ -28,8 +28,7 @@ enum apic_slot {
 	APIC_TMR = 0x18,
 	APIC_IRR = 0x20,
 	APIC_ESR = 0x28,
-	APIC_LVT_CMCI = 0x2f, /* not offered: reserved in both faces */
-	APIC_ICR_LO = 0x30,   /* in x2APIC mode the MSR is 64 bits wide and ICR_HI does not exist */
+	APIC_ICR_LO = 0x30, /* in x2APIC mode the MSR is 64 bits wide and ICR_HI does not exist */
 	APIC_ICR_HI = 0x31,
 	APIC_LVT_TIMER = 0x32,
 	APIC_LVT_THERMAL = 0x33,
@@ -46,29 +45,23 @@ enum apic_slot {
 #define APIC_SLOTS    256
 #define APIC_MSR_BASE 0x800u
 
-/* APIC_ID, APIC_LDR, APIC_ICR_HI in xAPIC mode: 8 bits at the top */
-#define APIC_XID_SHIFT 24
+#define APIC_XID_SHIFT 24 /* APIC_ID, APIC_LDR, APIC_ICR_HI in xAPIC mode: 8 bits at the top */
 
-/* APIC_VERSION */
 #define APIC_VERSION_XAPIC    0x14u
-#define APIC_VERSION_MAX_LVT  APIC_BITS(23, 16)
 #define APIC_VERSION_SUPPRESS APIC_BIT(24) /* EOI-broadcast suppression is offered */
 
-/* APIC_DFR: bits 27:0 read as ones */
 #define APIC_DFR_MODEL APIC_BITS(31, 28) /* all ones: flat; all zeros: cluster */
-#define APIC_DFR_ONES  APIC_BITS(27, 0)
+#define APIC_DFR_ONES  APIC_BITS(27, 0)  /* reserved, read as ones */
 
-/* APIC_SVR */
 #define APIC_SVR_VECTOR   APIC_BITS(7, 0)
 #define APIC_SVR_ENABLED  APIC_BIT(8)
 #define APIC_SVR_SUPPRESS APIC_BIT(12)
 
-/* APIC_ESR */
 #define APIC_ESR_SEND_VECTOR    APIC_BIT(5)
 #define APIC_ESR_RECEIVE_VECTOR APIC_BIT(6)
 #define APIC_ESR_REGISTER       APIC_BIT(7)
 
-/* APIC_LVT_*, and the fields that ICR_LO shares with them */
+/* APIC_LVT_*; not every entry has every field */
 #define APIC_LVT_VECTOR     APIC_BITS(7, 0)
 #define APIC_LVT_MODE       APIC_BITS(10, 8)
 #define APIC_LVT_MODE_SHIFT 8
@@ -77,22 +70,17 @@ enum apic_slot {
 #define APIC_LVT_REMOTE_IRR APIC_BIT(14) /* read only */
 #define APIC_LVT_LEVEL      APIC_BIT(15)
 #define APIC_LVT_MASKED     APIC_BIT(16)
-
-/* APIC_LVT_TIMER */
-#define APIC_TIMER_MODE     APIC_BITS(18, 17)
-#define APIC_TIMER_ONESHOT  0u
+#define APIC_TIMER_MODE     APIC_BITS(18, 17) /* APIC_LVT_TIMER: both clear is one-shot */
 #define APIC_TIMER_PERIODIC APIC_BIT(17)
 #define APIC_TIMER_DEADLINE APIC_BIT(18)
 
-/* APIC_TIMER_DIVIDE: bit 2 is reserved, which splits the value */
-#define APIC_DIVIDE_VALUE (APIC_BIT(3) | APIC_BITS(1, 0))
+#define APIC_DIVIDE_VALUE (APIC_BIT(3) | APIC_BITS(1, 0)) /* bit 2 is reserved, which splits the value */
 
-/* APIC_ICR_LO */
 #define APIC_ICR_VECTOR          APIC_BITS(7, 0)
 #define APIC_ICR_MODE            APIC_BITS(10, 8)
 #define APIC_ICR_MODE_SHIFT      8
 #define APIC_ICR_LOGICAL         APIC_BIT(11)
-#define APIC_ICR_STATUS          APIC_BIT(12)
+#define APIC_ICR_STATUS          APIC_BIT(12) /* delivery status: read only, always idle here */
 #define APIC_ICR_ASSERT          APIC_BIT(14)
 #define APIC_ICR_LEVEL           APIC_BIT(15)
 #define APIC_ICR_SHORTHAND       APIC_BITS(19, 18)
@@ -106,9 +94,8 @@ enum apic_slot {
 #define APIC_BASE_DEFAULT 0xfee00000ull
 
 /*
- * The page, in the very shape that VT-x demands of a virtual-APIC page (SDM vol. 3, "Virtual APIC State"), so
- * that the processor can be handed this page. `high` is used by one register: in x2APIC mode the
- * processor keeps the ICR as 64 contiguous bits at 0x300.
+ * The page, in the very shape of a virtual-APIC page (SDM vol. 3, "Virtual APIC State"), so that the processor can
+ * be handed it. One register uses `high`: in x2APIC mode the processor keeps the ICR as 64 bits at 0x300.
  */
 struct apic_reg {
 	uint32_t low;
@@ -121,13 +108,6 @@ struct apic_page {
 } __attribute__((aligned(4096)));
 
 _Static_assert(sizeof(struct apic_page) == 4096, "SDM: Local APIC Register Address Map");
-_Static_assert(offsetof(struct apic_page, slot[APIC_TPR]) == 0x080, "SDM: Local APIC Register Address Map");
-_Static_assert(offsetof(struct apic_page, slot[APIC_ISR]) == 0x100, "SDM: Local APIC Register Address Map");
-_Static_assert(offsetof(struct apic_page, slot[APIC_TMR]) == 0x180, "SDM: Local APIC Register Address Map");
-_Static_assert(offsetof(struct apic_page, slot[APIC_IRR]) == 0x200, "SDM: Local APIC Register Address Map");
-_Static_assert(offsetof(struct apic_page, slot[APIC_ICR_LO]) == 0x300,
-               "SDM: Local APIC Register Address Map");
-_Static_assert(offsetof(struct apic_page, slot[APIC_TIMER_DIVIDE]) == 0x3e0,
-               "SDM: Local APIC Register Address Map");
+_Static_assert(offsetof(struct apic_page, slot[APIC_ICR_LO]) == 0x300, "SDM: Local APIC Register Address Map");
 
 #endif

@@ -330,7 +330,7 @@ void db_release(struct db_vm *db, uint32_t port)
 	db->used[BH_PORT_GROUP(port)][BH_PORT_SLOT(port) / 64] &= ~bit_of(port);
 }
 
-int db_rebind(struct db_vm *db, uint64_t port, uint64_t vcpu, uint32_t *old_places)
+int db_rebind(struct db_vm *db, uint64_t port, uint64_t vcpu)
 {
 	uint32_t word = open_word(db, port);
 
@@ -340,7 +340,6 @@ int db_rebind(struct db_vm *db, uint64_t port, uint64_t vcpu, uint32_t *old_plac
 		return BH_ECLOSED;
 	if (!atomic_load(&db->page[vcpu].pending))
 		return BH_ENOPAGE;
-	*old_places = places_of(db, atomic_load(&db->route), word, (uint32_t)port);
 	atomic_store(&db->port[port].word, (word & ~0xffu) | (uint32_t)vcpu);
 	return 0;
 }
@@ -362,17 +361,22 @@ static struct db_effect carry(struct db_vm *db, const struct db_route *route, ui
 	return announce(db, route, to, port);
 }
 
-struct db_effect db_move(struct db_vm *db, uint32_t port, uint32_t old_places)
+struct db_effect db_move(struct db_vm *db, uint32_t port)
 {
 	const struct db_route *route = atomic_load(&db->route);
 	uint32_t places = places_of(db, route, atomic_load(&db->port[port].word), port);
 	struct db_effect effect = done(0);
 
-	/* A binding has one place, or the route's places do not depend on it: at most one bit moves. */
-	for (old_places &= ~places; old_places; old_places &= old_places - 1) {
-		effect = carry(db, route, port, (unsigned)__builtin_ctz(old_places), pick(db, places));
-		effect.result = 0;
+	/* Every page, not only the old VCPU's: one without a page may have kept a route change from moving the bit. */
+	for (unsigned v = 0; v < db->vcpus; v++) {
+		struct db_effect moved = done(0);
+
+		if (!(places >> v & 1))
+			moved = carry(db, route, port, v, pick(db, places));
+		if (moved.what != DB_NOTHING)
+			effect = moved;
 	}
+	effect.result = 0;
 	return effect;
 }
 

@@ -141,8 +141,8 @@ int db_close(struct db_vm *db, uint64_t port);
 void db_release(struct db_vm *db, uint32_t port);
 
 /* Rebind, likewise: rings use the new VCPU at once; after the wait db_move() brings a bit that was left behind. */
-int db_rebind(struct db_vm *db, uint64_t port, uint64_t vcpu, uint32_t *old_places);
-struct db_effect db_move(struct db_vm *db, uint32_t port, uint32_t old_places);
+int db_rebind(struct db_vm *db, uint64_t port, uint64_t vcpu);
+struct db_effect db_move(struct db_vm *db, uint32_t port);
 
 /*
  * A new route, or an entry that `follow` follows, likewise: after the wait db_settle() moves every bit of these groups

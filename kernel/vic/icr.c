@@ -4,18 +4,18 @@
 #include "apic_regs.h"
 
 #define MODE(name) (1u << APIC_MODE_##name)
+#define ADDRESSED  (MODE(FIXED) | MODE(LOWEST) | MODE(SMI) | MODE(NMI) | MODE(INIT) | MODE(SIPI))
 
 /*
  * SDM vol. 3, "Valid Combinations for the Pentium 4 and Intel Xeon Processors' Local xAPIC Interrupt Command
- * Register". What the table calls invalid is not sent, with one exception: NMI to self and to all including
- * self. The table says invalid, processors deliver it, and systems have long relied on that (a hypervisor
- * that took an NMI exit passes the NMI on to itself this way).
+ * Register": the modes of each shorthand. One exception: NMI to self and to all including self. The table says
+ * invalid, processors deliver it, and hypervisors rely on that to pass on an NMI exit's NMI.
  */
 static const uint8_t sendable[4] = {
-	[APIC_DEST_FIELD] = MODE(FIXED) | MODE(LOWEST) | MODE(SMI) | MODE(NMI) | MODE(INIT) | MODE(SIPI),
+	[APIC_DEST_FIELD] = ADDRESSED,
 	[APIC_DEST_SELF] = MODE(FIXED) | MODE(NMI),
 	[APIC_DEST_ALL] = MODE(FIXED) | MODE(NMI),
-	[APIC_DEST_OTHERS] = MODE(FIXED) | MODE(LOWEST) | MODE(SMI) | MODE(NMI) | MODE(INIT) | MODE(SIPI),
+	[APIC_DEST_OTHERS] = ADDRESSED,
 };
 
 /*
@@ -26,8 +26,7 @@ static const uint8_t sendable[4] = {
 
 bool icr_decode(uint64_t icr, bool wide, struct apic_msg *msg)
 {
-	uint32_t low = (uint32_t)icr;
-	uint32_t high = (uint32_t)(icr >> 32);
+	uint32_t low = (uint32_t)icr, high = (uint32_t)(icr >> 32);
 
 	*msg = (struct apic_msg){
 		.dest = wide ? high : high >> APIC_XID_SHIFT,
@@ -37,12 +36,10 @@ bool icr_decode(uint64_t icr, bool wide, struct apic_msg *msg)
 		.logical = low & APIC_ICR_LOGICAL,
 		.wide = wide,
 	};
-
 	/*
-	 * SDM vol. 3, "Interrupt Command Register (ICR)": level and trigger mode have no meaning since the
-	 * Pentium 4, an IPI always goes out as an asserted edge; hence no msg.level. Together they used to
-	 * say "INIT level de-assert", which those processors do not support: it is ignored, not taken for an
-	 * INIT, since start-up code sends it still.
+	 * SDM vol. 3, "Interrupt Command Register (ICR)": since the Pentium 4 an IPI always goes out as an asserted
+	 * edge; hence no msg.level. "INIT level de-assert" is not supported: start-up code still sends it, and it
+	 * must not be taken for an INIT.
 	 */
 	msg->deassert = msg->mode == APIC_MODE_INIT && (low & APIC_ICR_LEVEL) && !(low & APIC_ICR_ASSERT);
 	return (sendable[msg->shorthand] >> msg->mode & 1) && !msg->deassert;
@@ -58,70 +55,53 @@ static bool face_matches(uint64_t face, const struct apic_msg *msg)
 
 	if (!msg->logical)
 		return dest == everybody || dest == id;
-
 	/*
-	 * The receiver's mode decides how it reads a logical destination. One in x2APIC mode takes the 8 bits
-	 * of an IOAPIC or xAPIC for the low 8 bits of 32: members 0 to 7 of cluster 0.
+	 * The receiver's mode decides how it reads a logical destination. One in x2APIC mode takes the 8 bits of an
+	 * IOAPIC or xAPIC for the low 8 bits of 32: members 0 to 7 of cluster 0.
 	 */
-	if (face & LAPIC_FACE_X2APIC) {
-		if (dest == 0xffffffff)
-			return true;
-		return dest >> 16 == id >> 4 && (dest >> (id & 15) & 1);
-	}
-	if (dest == everybody && (msg->wide || face & LAPIC_FACE_CLUSTER))
-		return true;
+	if (face & LAPIC_FACE_X2APIC)
+		return dest == 0xffffffff || (dest >> 16 == id >> 4 && (dest >> (id & 15) & 1));
 	if (dest > 0xff)
-		return false;
+		return dest == 0xffffffff;
 	if (face & LAPIC_FACE_CLUSTER)
-		return dest >> 4 == ldr >> 4 && (dest & ldr & 0xf);
+		return dest == everybody || (dest >> 4 == ldr >> 4 && (dest & ldr & 0xf));
 	return dest & ldr;
 }
 
-static bool face_addressed(const struct apic_msg *msg, uint64_t face, bool is_sender)
+static bool is_addressed(const struct apic_msg *msg, uint64_t face, bool is_sender)
 {
-	bool addressed = false;
-
-	if (!(face & LAPIC_FACE_HW))
-		return false;
-	if ((NEEDS_SOFTWARE_ENABLE >> msg->mode & 1) && !(face & LAPIC_FACE_SW))
+	if (!(face & LAPIC_FACE_HW) ||
+	    ((NEEDS_SOFTWARE_ENABLE >> msg->mode & 1) && !(face & LAPIC_FACE_SW)))
 		return false;
 	switch (msg->shorthand) {
 	case APIC_DEST_FIELD:
-		addressed = face_matches(face, msg);
-		break;
+		return face_matches(face, msg);
 	case APIC_DEST_SELF:
-		addressed = is_sender;
-		break;
+		return is_sender;
 	case APIC_DEST_ALL:
-		addressed = true;
-		break;
+		return true;
 	case APIC_DEST_OTHERS:
-		addressed = !is_sender;
-		break;
+		return !is_sender;
 	}
-	return addressed;
+	return false;
 }
 
 /*
- * SDM vol. 3, "Lowest Priority Delivery Mode": the processor with the lowest processor priority, by the whole
- * PPR. Ties go to whoever was chosen longest ago. A counter that merely rotates would starve a VCPU when
- * destination sets of different shapes alternate. The stamps are only a matter of fairness: relaxed, and two
- * messages that race may pick the same VCPU.
+ * SDM vol. 3, "Lowest Priority Delivery Mode": the processor with the lowest processor priority, by the whole PPR. Ties
+ * go to whoever was chosen longest ago: a counter that merely rotates starves a VCPU when destination sets of
+ * different shapes alternate. The stamps only serve fairness: relaxed, and two messages that race may agree.
  */
-uint32_t apic_bus_arbitrate(struct apic_bus *bus, uint32_t targets)
+uint32_t apic_bus_arbitrate(struct apic_bus *bus, uint32_t among)
 {
 	uint32_t turn = atomic_fetch_add_explicit(&bus->turn, 1, memory_order_relaxed);
-	uint32_t best_priority = UINT32_MAX;
-	uint32_t best_age = 0;
+	uint32_t best_priority = UINT32_MAX, best_age = 0;
 	unsigned int best = 0;
 
-	for (unsigned int i = 0; i < bus->count; i++) {
-		uint32_t priority, age;
+	for (; among; among &= among - 1) {
+		unsigned int i = (unsigned int)__builtin_ctz(among);
+		uint32_t priority = atomic_load_explicit(&bus->face[i]->priority, memory_order_relaxed);
+		uint32_t age = turn - atomic_load_explicit(&bus->last[i], memory_order_relaxed);
 
-		if (!(targets >> i & 1))
-			continue;
-		priority = atomic_load_explicit(&bus->face[i]->priority, memory_order_relaxed);
-		age = turn - atomic_load_explicit(&bus->last[i], memory_order_relaxed);
 		if (priority < best_priority || (priority == best_priority && age > best_age)) {
 			best_priority = priority;
 			best_age = age;
@@ -139,10 +119,8 @@ uint32_t apic_bus_targets(struct apic_bus *bus, const struct apic_msg *msg, int 
 	for (unsigned int i = 0; i < bus->count; i++) {
 		uint64_t face = atomic_load_explicit(&bus->face[i]->word, memory_order_acquire);
 
-		if (face_addressed(msg, face, (int)i == sender))
+		if (is_addressed(msg, face, (int)i == sender))
 			targets |= 1u << i;
 	}
-	if (msg->mode == APIC_MODE_LOWEST && targets)
-		return apic_bus_arbitrate(bus, targets);
-	return targets;
+	return msg->mode == APIC_MODE_LOWEST && targets ? apic_bus_arbitrate(bus, targets) : targets;
 }

@@ -10,10 +10,9 @@
 #include <stdint.h>
 
 /*
- * What a LAPIC shows to the others: enough to match a destination without touching the vlapic. Only the CPU
- * that owns the vlapic stores. `word` is stored with release and loaded with acquire order, so that it is
- * seen whole and whoever sees it also sees what its owner did before. `priority` is PPR when it was last
- * computed; relaxed, for it is out of date anyway by the time a message arrives, on hardware too.
+ * What a LAPIC shows to the others: enough to match a destination without touching the vlapic. Only the owner's CPU
+ * stores. `word` is stored with release and loaded with acquire order: seen whole, and with it what its owner did
+ * before. `priority` is PPR when last computed; relaxed, since on hardware too it is out of date on arrival.
  */
 struct lapic_face {
 	_Atomic uint64_t word;
@@ -36,18 +35,14 @@ struct apic_bus {
 };
 
 /*
- * Turns a value of the ICR (x2APIC: all 64 bits; xAPIC: ICR_HI << 32 | ICR_LO with `wide` false) into the
- * message that leaves the LAPIC. False: nothing leaves, because the combination is invalid (the list is
- * beside the function). Checks no vector. Pure; any CPU.
+ * Decodes all 64 bits of the ICR (`wide`: x2APIC; else ICR_HI << 32 | ICR_LO). False: the combination is invalid and
+ * nothing leaves the LAPIC. Checks no vector. Any CPU.
  */
 bool icr_decode(uint64_t icr, bool wide, struct apic_msg *msg);
 
 /*
- * The VCPUs that receive `msg`, as a bit mask; 0 when there is none. `sender` is the VCPU whose ICR it came
- * from, or -1 for a message without a LAPIC behind it (IOAPIC, MSI). Fixed, lowest-priority and ExtINT
- * messages reach only LAPICs that are software-enabled, the others all that are enabled in IA32_APIC_BASE.
- * For APIC_MODE_LOWEST at most one bit: the lowest PPR, ties to whoever was chosen longest ago; this spends a
- * turn. Any CPU, no lock.
+ * The VCPUs that receive `msg`, as a bit mask; 0: nobody. `sender`: the VCPU whose ICR it came from, -1 if none did
+ * (IOAPIC). APIC_MODE_LOWEST arbitrates, hence at most one bit. Any CPU, no lock.
  */
 uint32_t apic_bus_targets(struct apic_bus *bus, const struct apic_msg *msg, int sender);
 

@@ -244,9 +244,10 @@ static void lint_assert(struct vlapic *v, unsigned int pin, struct vlapic_effect
 		return;
 	switch ((enum apic_mode)((*lvt & APIC_LVT_MODE) >> APIC_LVT_MODE_SHIFT)) {
 	case APIC_MODE_FIXED:
+		/* Not accepted, it may still have raised the error interrupt. */
+		e->does |= VLAPIC_PRIORITY;
 		if (!vlapic_accept(v, (uint8_t)(*lvt & APIC_LVT_VECTOR), level))
 			break;
-		e->does |= VLAPIC_PRIORITY;
 		if (level)
 			*lvt |= APIC_LVT_REMOTE_IRR;
 		break;

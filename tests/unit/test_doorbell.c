@@ -124,7 +124,7 @@ static void close_takes_the_bit_along(void **state)
 static void bad_arguments_change_nothing(void **state)
 {
 	struct bed *bed = *state;
-	unsigned old;
+	unsigned vm;
 	uint32_t port = open_port(bed, 1, 2), to;
 
 	assert_int_equal(db_open(&bed->db, BH_KINDS, 0, 0), BH_EINVAL);
@@ -133,13 +133,13 @@ static void bad_arguments_change_nothing(void **state)
 	assert_int_equal(db_open(&bed->db, BH_LOCAL, 0, UINT64_MAX), BH_EINVAL);
 	assert_int_equal(db_close(&bed->db, BH_PORTS), BH_EINVAL);
 	assert_int_equal(db_close(&bed->db, port + 1), BH_ECLOSED);
-	assert_int_equal(db_rebind(&bed->db, port, VCPUS, &old), BH_EINVAL);
-	assert_int_equal(db_rebind(&bed->db, 1ull << 32 | port, 0, &old), BH_EINVAL);
-	assert_int_equal(db_rebind(&bed->db, port + 1, 0, &old), BH_ECLOSED);
+	assert_int_equal(db_rebind(&bed->db, port, VCPUS), BH_EINVAL);
+	assert_int_equal(db_rebind(&bed->db, 1ull << 32 | port, 0), BH_EINVAL);
+	assert_int_equal(db_rebind(&bed->db, port + 1, 0), BH_ECLOSED);
 	assert_int_equal(db_kick(&bed->db, BH_PORTS).result, BH_EINVAL);
 	assert_int_equal(db_kick(&bed->db, port + 1).result, BH_ECLOSED);
-	assert_int_equal(db_resolve(&bed->db, BH_PORTS, &old, &to), BH_EINVAL);
-	assert_int_equal(db_resolve(&bed->db, port + 1, &old, &to), BH_ECLOSED);
+	assert_int_equal(db_resolve(&bed->db, BH_PORTS, &vm, &to), BH_EINVAL);
+	assert_int_equal(db_resolve(&bed->db, port + 1, &vm, &to), BH_ECLOSED);
 	assert_int_equal(db_set_vector(&bed->db, 0, 0, 256), BH_EINVAL);
 	assert_int_equal(db_set_vector(&bed->db, 0, 0, 15), BH_EINVAL);
 	assert_int_equal(db_set_vector(&bed->db, VCPUS, 0, 32), BH_EINVAL);
@@ -156,7 +156,6 @@ static void bad_arguments_change_nothing(void **state)
 static void no_pages_no_ring(void **state)
 {
 	struct bed *bed = calloc(1, sizeof(*bed));
-	unsigned old;
 	uint32_t port;
 
 	(void)state;
@@ -164,7 +163,7 @@ static void no_pages_no_ring(void **state)
 	port = open_port(bed, 1, 0);
 	assert_int_equal(db_ring(&bed->db, port, 0).result, BH_ENOPAGE);
 	assert_int_equal(db_kick(&bed->db, port).result, BH_ENOPAGE);
-	assert_int_equal(db_rebind(&bed->db, port, 2, &old), BH_ENOPAGE);
+	assert_int_equal(db_rebind(&bed->db, port, 2), BH_ENOPAGE);
 	assert_int_equal(stat(bed, port, BH_STAT_RUNG), 0);
 	/* Without a mask page nothing is masked. */
 	assert_int_equal(db_set_pages(&bed->db, 1, &bed->pending[1], &bed->control[1]), 0);

@@ -7,13 +7,11 @@ static void rebind_carries_the_bit(void **state)
 {
 	struct bed *bed = *state;
 	uint32_t port = open_port(bed, 1, 6);
-	uint32_t old = 99;
 	struct db_effect e;
 
 	db_ring(&bed->db, port, 0);
-	assert_int_equal(db_rebind(&bed->db, port, 3, &old), 0);
-	assert_int_equal(old, 1u << 1);
-	e = db_move(&bed->db, port, old);
+	assert_int_equal(db_rebind(&bed->db, port, 3), 0);
+	e = db_move(&bed->db, port);
 	assert_int_equal(e.what, DB_VECTOR);
 	assert_int_equal(e.vcpu, 3);
 	assert_false(is_pending(bed, 1, port));
@@ -30,12 +28,11 @@ static void rebind_merges_two_bits_into_one(void **state)
 {
 	struct bed *bed = *state;
 	uint32_t port = open_port(bed, 1, 6);
-	unsigned old;
 
 	db_ring(&bed->db, port, 0);
-	assert_int_equal(db_rebind(&bed->db, port, 0, &old), 0);
+	assert_int_equal(db_rebind(&bed->db, port, 0), 0);
 	assert_int_equal(db_ring(&bed->db, port, 0).result, BH_RUNG_UPCALL);
-	assert_int_equal(db_move(&bed->db, port, old).what, DB_NOTHING);
+	assert_int_equal(db_move(&bed->db, port).what, DB_NOTHING);
 	assert_int_equal(consume(bed, 1) + consume(bed, 0), 1);
 	assert_int_equal(stat(bed, port, BH_STAT_RUNG), 1 + stat(bed, port, BH_STAT_COALESCED));
 }
@@ -44,16 +41,33 @@ static void rebind_of_a_masked_bit_is_silent(void **state)
 {
 	struct bed *bed = *state;
 	uint32_t port = open_port(bed, 1, 6);
-	unsigned old;
 
 	set_mask(bed, port, true);
 	db_ring(&bed->db, port, 0);
-	assert_int_equal(db_rebind(&bed->db, port, 2, &old), 0);
-	assert_int_equal(db_move(&bed->db, port, old).what, DB_NOTHING);
+	assert_int_equal(db_rebind(&bed->db, port, 2), 0);
+	assert_int_equal(db_move(&bed->db, port).what, DB_NOTHING);
 	assert_true(is_pending(bed, 2, port));
 	assert_false(has_summary(bed, 2, port));
 	set_mask(bed, port, false);
 	assert_int_equal(db_kick(&bed->db, port).vcpu, 2);
+}
+
+/* A route change could not carry the bit to a VCPU without pages; the rebind to one that has them does. */
+static void rebind_finds_a_bit_left_behind(void **state)
+{
+	struct bed *bed = *state;
+	uint32_t port = open_port(bed, 1, 6);
+
+	atomic_store(&bed->db.page[1].pending, NULL);
+	db_set_route(&bed->db, BH_ROUTE_VCPU0);
+	db_ring(&bed->db, port, 0);
+	db_set_route(&bed->db, BH_ROUTE_NATIVE);
+	db_settle(&bed->db, 0xffff);
+	assert_true(is_pending(bed, 0, port));
+	assert_int_equal(db_rebind(&bed->db, port, 2), 0);
+	assert_int_equal(db_move(&bed->db, port).vcpu, 2);
+	assert_false(is_pending(bed, 0, port));
+	assert_true(is_pending(bed, 2, port));
 }
 
 static void every_route_change_carries_every_bit(void **state)
@@ -213,6 +227,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(rebind_carries_the_bit, make_native, drop),
 		cmocka_unit_test_setup_teardown(rebind_merges_two_bits_into_one, make_native, drop),
 		cmocka_unit_test_setup_teardown(rebind_of_a_masked_bit_is_silent, make_native, drop),
+		cmocka_unit_test_setup_teardown(rebind_finds_a_bit_left_behind, make_native, drop),
 		cmocka_unit_test(every_route_change_carries_every_bit),
 		cmocka_unit_test(routes_raise_what_they_say),
 		cmocka_unit_test(follow_spreads_over_a_set),

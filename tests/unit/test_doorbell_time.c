@@ -107,8 +107,7 @@ static void every_port_can_be_held(void **state)
 static void held_ports_move_and_close(void **state)
 {
 	struct bed *bed = *state;
-	uint32_t port = open_port(bed, 1, 2), masked = open_port(bed, 1, 3), closed = open_port(bed, 1, 4),
-		 old;
+	uint32_t port = open_port(bed, 1, 2), masked = open_port(bed, 1, 3), closed = open_port(bed, 1, 4);
 	struct db_effect effect;
 	uint32_t cursor = 0;
 
@@ -123,8 +122,8 @@ static void held_ports_move_and_close(void **state)
 	set_mask(bed, masked, true);
 	assert_int_equal(db_close(&bed->db, closed), 0);
 	db_release(&bed->db, closed);
-	assert_int_equal(db_rebind(&bed->db, port, 3, &old), 0);
-	db_move(&bed->db, port, old); /* announces it there: a move is no storm */
+	assert_int_equal(db_rebind(&bed->db, port, 3), 0);
+	db_move(&bed->db, port); /* announces it there: a move is no storm */
 	assert_int_equal(consume(bed, 3), 1);
 	db_ring(&bed->db, port, 0);
 	assert_true(db_due(&bed->db, PERIOD, &cursor, &effect));
