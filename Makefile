@@ -55,8 +55,8 @@ listed    = $(shell awk 'FNR > 30 { exit } sub(/.*$(2):/, "") { on = 1 } \
 	on { last = sub(/[*][/].*/, ""); sub(/^[ \t]*[*]/, ""); print; if (last) on = 0 }' $(1) 2>/dev/null)
 counted   = $(patsubst %,build/cov/%.o,$(call listed,$(1),SOURCES))
 
-.PHONY: all guests run debug iso test unit emu-test stress mutants model coverage fuzz lint readme format clean help \
-	need-build need-run need-test
+.PHONY: all guests run debug iso test unit emu-test stress mutants model bench bench-baseline coverage fuzz lint \
+	readme format clean help need-build need-run need-test
 
 all: build/bellhop.elf guests
 guests: $(GUESTS:%=build/guest/%.elf)
@@ -124,6 +124,9 @@ mutants: all need-run
 model: need-test
 	@$(PYTHON) -m tests.model.run $(CASES)
 
+bench bench-baseline: all need-run
+	@$(PYTHON) -m tests.bench.run $(if $(findstring baseline,$@),--baseline)
+
 lint: all need-test
 	@$(PYTHON) -m tests.lint.run
 
@@ -185,9 +188,11 @@ help:
 #: make stress           random doorbells, routes and IOAPIC entries [SEEDS="1 2"] [EVENTS=n] [CPUS="1 2 4 8"]
 #: make mutants          the tests catch what is broken on purpose [MUTANTS="name ..."]
 #: make model            tests/model, checked by Spin [CASES="word ..."]
+#: make bench            what operations cost, beside KVM and Xen; what doorbells cost by the number of ports
+#: make bench-baseline   writes tests/bench/baseline.csv anew
 #: make fuzz             tests/fuzz/*.c [SECONDS=60 | RUNS=n] [TARGETS="name ..."]
 #: make coverage         lines and branches of kernel/vic that the unit tests reach
-#: make readme           the README's tables and curve from the last make run
+#: make readme           the tables and the curve of README.md and docs from the last make run and make bench
 #: make format, make clean; V=1 shows the commands, JOBS=n how many at a time
 
 -include $(HV_OBJ:.o=.d) $(shell find build/guest32 build/guest64 -name '*.d' 2>/dev/null)

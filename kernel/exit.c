@@ -6,92 +6,125 @@
 #include "kernel/intr.h"
 #include "kernel/vcpu.h"
 
-static bool cpuid_exit(struct vcpu *v, const struct vm_exit *e)
+#define APIC_MSR_COUNT 0x100u
+
+static struct cpuid_answer *answer_of(struct vcpu *v)
 {
-	uint64_t *gpr = v->virt.gpr;
-	struct cpuid_view view = {
+	return &v->cpuid[(uint32_t)v->virt.gpr[RAX] % VCPU_CPUID_ANSWERS];
+}
+
+static inline bool answer(struct vcpu *v)
+{
+	const struct cpuid_answer *a = answer_of(v);
+
+	v->virt.gpr[RAX] = a->reg[0];
+	v->virt.gpr[RBX] = a->reg[1];
+	v->virt.gpr[RCX] = a->reg[2];
+	v->virt.gpr[RDX] = a->reg[3];
+	return inbox_full(&v->inbox);
+}
+
+static __attribute__((noinline)) bool ask(struct vcpu *v)
+{
+	const struct cpuid_view view = {
 		.apic_id = v->index,
 		.vcpus = v->vm->vcpu_count,
 		.x2apic = v->vm->config->x2apic,
 		.apic_enabled = vlapic_is_enabled(&v->apic),
 	};
-	uint32_t out[4];
+	struct cpuid_answer *a = answer_of(v);
 
-	cpuid_guest(&view, (uint32_t)gpr[RAX], (uint32_t)gpr[RCX], out);
-	gpr[RAX] = out[0];
-	gpr[RBX] = out[1];
-	gpr[RCX] = out[2];
-	gpr[RDX] = out[3];
+	a->leaf = (uint32_t)v->virt.gpr[RAX];
+	a->subleaf = (uint32_t)v->virt.gpr[RCX];
+	cpuid_guest(&view, a->leaf, a->subleaf, a->reg);
+	return answer(v);
+}
+
+/* The answers that a VCPU had last: nothing that they depend on changes, but IA32_APIC_BASE.EN. */
+bool exit_cpuid(struct virt_vcpu *virtual)
+{
+	struct vcpu *v = vcpu_of(virtual);
+	const struct cpuid_answer *a = answer_of(v);
+
+	if (a->leaf == (uint32_t)v->virt.gpr[RAX] && a->subleaf == (uint32_t)v->virt.gpr[RCX])
+		return answer(v);
+	return ask(v);
+}
+
+/* No answer: a leaf that is looked for in another place. */
+void exit_forget(struct vcpu *v)
+{
+	for (unsigned i = 0; i < VCPU_CPUID_ANSWERS; i++)
+		v->cpuid[i].leaf = i + 1;
+}
+
+/* A register of the x2APIC, where speed counts; msr_exit() has the same for all others. */
+static void write_x2apic(struct vcpu *v, const struct vm_exit *e)
+{
+	uint64_t value = v->virt.gpr[RDX] << 32 | (uint32_t)v->virt.gpr[RAX];
+	struct vlapic_effect effect = vlapic_msr_write(&v->apic, e->msr.index, value, vcpu_tsc(v));
+
+	if (effect.does & VLAPIC_FAULT) {
+		vcpu_fault(v, FAULT_GP, 0);
+		return;
+	}
 	virt->vcpu_skip(&v->virt, e->insn_len);
-	return true;
+	if (effect.does & VLAPIC_TIMER)
+		v->deadline = VCPU_LOOK;
+	if (effect.does & ~(uint32_t)(VLAPIC_TIMER | VLAPIC_PRIORITY))
+		intr_effect(v, &effect);
 }
 
-static bool hlt_exit(struct vcpu *v, const struct vm_exit *e)
+bool exit_msr(struct virt_vcpu *virtual)
 {
-	virt->vcpu_skip(&v->virt, e->insn_len);
-	v->state = VCPU_HALTED;
-	return true;
+	struct vcpu *v = vcpu_of(virtual);
+	const struct vm_exit *e = &virtual->exit;
+
+	if (e->msr.write && e->msr.index - APIC_MSR_BASE < APIC_MSR_COUNT) {
+		write_x2apic(v, e);
+	} else {
+		msr_exit(v, e);
+		v->deadline = VCPU_LOOK;
+		if (e->msr.index == APIC_BASE_MSR)
+			exit_forget(v);
+	}
+	return !vcpu_ready(v);
 }
 
-static bool nop_exit(struct vcpu *v, const struct vm_exit *e)
+void exit_dispatch(struct vcpu *v)
 {
-	virt->vcpu_skip(&v->virt, e->insn_len);
-	return true;
-}
-
-static bool undefined_exit(struct vcpu *v)
-{
-	vcpu_fault(v, FAULT_UD, -1);
-	return true;
-}
-
-void exit_dispatch(struct vcpu *v, const struct vm_exit *e)
-{
-	const char *reason = "unhandled exit";
-	bool handled = false;
+	const struct vm_exit *e = &v->virt.exit;
+	const char *stuck = NULL;
 
 	switch (e->kind) {
 	case EXIT_RESUME:
 	case EXIT_TIMER:
 	case EXIT_TPR:
 	case EXIT_WINDOW:
-		handled = true; /* the run loop looks at everything before each entry */
-		break;
+		break; /* the run loop looks at everything before each entry */
 	case EXIT_HOST_IRQ:
 		irq_finish(e->vector);
-		handled = true;
-		break;
-	case EXIT_CPUID:
-		handled = cpuid_exit(v, e);
-		break;
-	case EXIT_MSR:
-		handled = msr_exit(v, e);
 		break;
 	case EXIT_IO:
-		handled = pio_exit(v, e);
+		if (!pio_exit(v, e))
+			stuck = "string I/O on memory that cannot be reached";
 		break;
 	case EXIT_MMIO:
-		handled = mmio_exit(v, e);
-		reason = "access to memory that cannot be emulated";
+		v->deadline = VCPU_LOOK;
+		/* Code, page tables or a stack where no memory is: no PC goes on in a defined way. */
+		if (e->mmio.fetch || e->mmio.walk || e->mmio.delivery || !mmio_exit(v, e))
+			stuck = "access to memory that cannot be emulated";
 		break;
 	case EXIT_HLT:
-		handled = hlt_exit(v, e);
-		break;
-	case EXIT_HYPERCALL:
-		handled = hypercall_exit(v, e);
-		break;
-	case EXIT_UNDEFINED:
-		handled = undefined_exit(v);
-		break;
-	case EXIT_NOP:
-		handled = nop_exit(v, e);
+		v->state = VCPU_HALTED;
 		break;
 	case EXIT_SHUTDOWN:
-		reason = "triple fault";
+		stuck = "triple fault";
 		break;
 	case EXIT_UNKNOWN:
+		stuck = "unhandled exit";
 		break;
 	}
-	if (!handled)
-		vcpu_park(v, e, reason);
+	if (stuck)
+		vcpu_park(v, stuck);
 }

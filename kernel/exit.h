@@ -11,8 +11,11 @@
 struct vcpu;
 struct vm_exit;
 
-/* Handles one exit, or parks the VM. The VCPU's CPU. */
-void exit_dispatch(struct vcpu *v, const struct vm_exit *e);
+/* Handles the exit that vcpu_run() came back with, or parks the VM. The VCPU's CPU. */
+void exit_dispatch(struct vcpu *v);
+
+/* Forgets the answers of CPUID; also before the first is asked for. The VCPU's CPU. */
+void exit_forget(struct vcpu *v);
 
 /* Emulates the instruction behind an access to memory that is not mapped. False: it cannot be (mmio.c). */
 bool mmio_exit(struct vcpu *v, const struct vm_exit *e);
@@ -20,9 +23,8 @@ bool mmio_exit(struct vcpu *v, const struct vm_exit *e);
 /* Emulates IN, OUT, INS or OUTS (pio.c). */
 bool pio_exit(struct vcpu *v, const struct vm_exit *e);
 
-/* RDMSR, WRMSR (msr_exit.c) and VMCALL (hypercall.c). */
+/* RDMSR, WRMSR (msr_exit.c). */
 bool msr_exit(struct vcpu *v, const struct vm_exit *e);
-bool hypercall_exit(struct vcpu *v, const struct vm_exit *e);
 
 /*
  * Guest-linear memory for an emulated access, in the address space that guest_load() read from the registers.

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* VMCALL: arguments by the guest's mode, a table of calls, the result in RAX. docs/abi.md is the reference. */
+/*
+ * VMCALL: arguments by the guest's mode, a table of calls, the result in RAX. docs/abi.md is the reference.
+ */
 #include "kernel/doorbells.h"
-#include "kernel/exit.h"
 #include "kernel/vcpu.h"
-
-#define EFER_LMA  (1u << 10)
-#define CS_L      (1u << 13)
-#define CPL_SHIFT 5
 
 static int64_t call_version(struct vm *vm, const uint64_t arg[4])
 {
@@ -20,8 +17,8 @@ static int64_t call_vm_stat(struct vm *vm, const uint64_t arg[4])
 	uint64_t exits = 0, ticks = 0;
 
 	for (unsigned i = 0; i < vm->vcpu_count; i++) {
-		exits += atomic_load_explicit(&vm->vcpu[i]->exits, memory_order_relaxed);
-		ticks += atomic_load_explicit(&vm->vcpu[i]->hv_ticks, memory_order_relaxed);
+		exits += atomic_load_explicit(&vm->vcpu[i]->virt.exits, memory_order_relaxed);
+		ticks += atomic_load_explicit(&vm->vcpu[i]->virt.hv_ticks, memory_order_relaxed);
 	}
 	switch (arg[0]) {
 	case BH_VM_EXITS:
@@ -64,37 +61,36 @@ static hypercall *const calls[BH_CALLS] = {
 	[BH_TIMER] = doorbells_timer,
 };
 
-static int64_t dispatch(struct vcpu *v, uint64_t number, const uint64_t arg[4])
+static int64_t dispatch(struct vm *vm, uint64_t number, const uint64_t arg[4])
 {
-	return number < BH_CALLS ? calls[number](v->vm, arg) : BH_ENOCALL;
+	return number < BH_CALLS ? calls[number](vm, arg) : BH_ENOCALL;
 }
 
-static bool is_64bit(struct vcpu *v)
-{
-	struct virt_segment cs;
-
-	virt->vcpu_segment(&v->virt, SEG_CS, &cs);
-	return (cs.rights & CS_L) && (virt->vcpu_get(&v->virt, VREG_EFER) & EFER_LMA);
-}
-
-bool hypercall_exit(struct vcpu *v, const struct vm_exit *e)
+/* No call changes its VCPU but by the inbox: that alone tells whether to go straight back. */
+static __attribute__((noinline)) bool call(struct vcpu *v, enum call_mode mode)
 {
 	uint64_t *gpr = v->virt.gpr;
-	struct virt_segment ss;
 
-	virt->vcpu_segment(&v->virt, SEG_SS, &ss);
-	if (ss.rights >> CPL_SHIFT & 3) {
-		gpr[RAX] = (uint64_t)BH_EPERM;
-	} else if (is_64bit(v)) {
+	if (mode == CALL_64) {
 		const uint64_t arg[4] = { gpr[RDI], gpr[RSI], gpr[RDX], gpr[R10] };
 
-		gpr[RAX] = (uint64_t)dispatch(v, gpr[RAX], arg);
-	} else {
+		gpr[RAX] = (uint64_t)dispatch(v->vm, gpr[RAX], arg);
+	} else if (mode == CALL_32) {
 		const uint64_t arg[4] = { (uint32_t)gpr[RBX], (uint32_t)gpr[RCX], (uint32_t)gpr[RDX],
 			                  (uint32_t)gpr[RSI] };
 
-		gpr[RAX] = (uint32_t)dispatch(v, (uint32_t)gpr[RAX], arg);
+		gpr[RAX] = (uint32_t)dispatch(v->vm, (uint32_t)gpr[RAX], arg);
+	} else {
+		gpr[RAX] = (uint64_t)BH_EPERM;
 	}
-	virt->vcpu_skip(&v->virt, e->insn_len);
-	return true;
+	return inbox_full(&v->inbox);
+}
+
+/* BH_VERSION, without arguments, is the null call: it shows what a call costs at least. */
+bool exit_hypercall(struct virt_vcpu *v, enum call_mode mode)
+{
+	if (mode != CALL_64 || v->gpr[RAX] != BH_VERSION)
+		return call(vcpu_of(v), mode);
+	v->gpr[RAX] = BH_ABI_VERSION;
+	return inbox_full(&vcpu_of(v)->inbox);
 }

@@ -60,10 +60,10 @@ static bool access_msr(struct vcpu *v, uint32_t index, bool write, uint64_t *val
 		*value = rule->value;
 		return true;
 	case MSR_BACKEND:
-		if (!write)
-			return virt->vcpu_msr_read(&v->virt, index, value);
-		return index == MSR_TSC ? write_tsc(v, *value)
-		                        : virt->vcpu_msr_write(&v->virt, index, *value);
+		/* A read exits only if this CPU has no such register. */
+		if (index == MSR_TSC)
+			return write && write_tsc(v, *value);
+		return write && virt->vcpu_msr_write(&v->virt, index, *value);
 	case MSR_APIC:
 		return write ? apic_write(v, index, *value) : apic_read(v, index, value);
 	}

@@ -34,15 +34,16 @@ static void dump_line(const char *text)
 	log_line(LOG_GUEST, "  %s", text);
 }
 
-void vcpu_park(struct vcpu *v, const struct vm_exit *e, const char *reason)
+void vcpu_park(struct vcpu *v, const char *reason)
 {
-	log_line(LOG_GUEST, "vm %s: VCPU %u: %s (exit kind %d, raw 0x%lx 0x%lx)", v->vm->name, v->index,
-	         reason, (int)e->kind, e->raw[0], e->raw[1]);
+	log_line(LOG_GUEST, "vm %s: VCPU %u: %s", v->vm->name, v->index, reason);
 	virt->vcpu_dump(&v->virt, dump_line);
 	vm_end(v->vm, VM_PARKED, 0, reason);
 }
 
-/* SDM vol. 3, "MP Initialization Protocol Algorithm": INIT, then a SIPI that only a waiting processor hears. */
+/*
+ * SDM vol. 3, "MP Initialization Protocol Algorithm": INIT, then a SIPI that only a waiting processor hears.
+ */
 static void take_signals(struct vcpu *v, uint32_t signals)
 {
 	if (signals & INBOX_STOP) {
@@ -53,7 +54,10 @@ static void take_signals(struct vcpu *v, uint32_t signals)
 		vlapic_init_signal(&v->apic);
 		virt->vcpu_reset(&v->virt);
 		v->nmi = false;
-		/* SDM vol. 3, same section: the bootstrap processor starts at the reset vector: here it has none. */
+		/*
+		 * SDM vol. 3, same section: the bootstrap processor starts at the reset vector: here it has
+		 * none.
+		 */
 		v->state = VCPU_WAIT_SIPI;
 	}
 	if (signals & INBOX_SIPI) {
@@ -117,12 +121,11 @@ static bool has_extint(struct vcpu *v)
 }
 
 /*
- * SDM vol. 3, "Priority Among Concurrent Events": NMI before maskable interrupts. What cannot be taken yet asks
- * for the exit at which it can.
+ * SDM vol. 3, "Priority Among Concurrent Events": NMI before maskable interrupts. What cannot be taken yet
+ * asks for the exit at which it can.
  */
-static void inject_events(struct vcpu *v)
+static __attribute__((noinline)) void inject_events(struct vcpu *v, int vector)
 {
-	int vector = vlapic_pending(&v->apic);
 	bool extint = has_extint(v);
 	bool interrupt = vector >= 0 || extint;
 
@@ -143,7 +146,7 @@ static void inject_events(struct vcpu *v)
 }
 
 /* An interrupt that only TPR holds back comes when TPR falls: the processor watches that for us. */
-static void watch_tpr(struct vcpu *v)
+static __attribute__((noinline)) void watch_tpr(struct vcpu *v)
 {
 	int irr = vlapic_highest_irr(&v->apic);
 	uint8_t tpr = vlapic_cr8_read(&v->apic);
@@ -167,48 +170,62 @@ static bool is_awake(struct vcpu *v)
 	return v->state == VCPU_RUNNING;
 }
 
-/* Enters the guest and deals with the exit. The host's and the guest's ticks are told apart here. */
-static void enter(struct vcpu *v, uint64_t deadline)
+/* v->deadline anew: the slice's end at the latest, and not so soon that the guest gets nowhere. */
+static __attribute__((noinline)) void set_deadline(struct vcpu *v)
 {
-	uint64_t soonest = v->exit_stamp + tsc_hz / VCPU_ENTRY_HZ;
-	struct vm_exit e;
-	uint64_t ticks;
+	uint64_t deadline = deadline_of(v), step = tsc_hz / VCPU_STEP_HZ;
+	uint64_t soonest = v->met + (step > VCPU_STEP_TICKS ? step : VCPU_STEP_TICKS);
 
-	deadline = deadline < soonest ? soonest : deadline;
-	ticks = atomic_load_explicit(&v->hv_ticks, memory_order_relaxed) + (tsc_now() - v->exit_stamp);
-	atomic_store_explicit(&v->hv_ticks, ticks, memory_order_relaxed);
-	virt->vcpu_run(&v->virt, deadline, &e);
-	v->exit_stamp = tsc_now();
-	atomic_store_explicit(&v->exits, atomic_load_explicit(&v->exits, memory_order_relaxed) + 1,
-	                      memory_order_relaxed);
-	exit_dispatch(v, &e);
+	if (deadline > v->virt.exit_tsc && deadline < soonest)
+		deadline = soonest;
+	v->deadline = deadline < v->slice_end ? deadline : v->slice_end;
+}
+
+bool vcpu_ready(struct vcpu *v)
+{
+	int vector;
+
+	if (inbox_full(&v->inbox) || v->state != VCPU_RUNNING)
+		return false;
+	if (v->deadline == VCPU_LOOK)
+		set_deadline(v);
+	if (v->virt.exit_tsc >= v->deadline)
+		return false;
+	vector = vlapic_pending(&v->apic);
+	if (v->apic.irr_words || v->nmi || v->intr || v->window || v->threshold) {
+		inject_events(v, vector);
+		watch_tpr(v);
+	}
+	virt_deadline(&v->virt, v->deadline);
+	return true;
 }
 
 /* Runs one VCPU until it halts, stops, or its slice is over and another one could run. */
 static void run_slice(struct vcpu *v)
 {
-	uint64_t slice = tsc_now() + tsc_hz / VCPU_SLICE_HZ;
-
-	v->exit_stamp = tsc_now();
+	virt_begin(&v->virt, tsc_now());
+	v->slice_end = v->virt.exit_tsc + tsc_hz / VCPU_SLICE_HZ;
 	for (;;) {
-		uint64_t deadline = deadline_of(v);
+		uint64_t now = v->virt.exit_tsc;
 
-		if (inbox_full(&v->inbox))
-			empty_inbox(v);
-		if (v->exit_stamp >= deadline) {
-			meet_deadlines(v, v->exit_stamp);
+		if (vcpu_ready(v)) {
+			virt->vcpu_run(&v->virt);
+			exit_dispatch(v);
 			continue;
 		}
-		if (!is_awake(v))
+		v->deadline = VCPU_LOOK;
+		if (inbox_full(&v->inbox))
+			empty_inbox(v);
+		if (now >= deadline_of(v)) {
+			meet_deadlines(v, now);
+			v->met = now;
+		} else if (!is_awake(v))
 			return;
-		if (v->exit_stamp >= slice) {
-			if (v->next != v)
-				return;
-			slice = v->exit_stamp + tsc_hz / VCPU_SLICE_HZ;
-		}
-		inject_events(v);
-		watch_tpr(v);
-		enter(v, deadline < slice ? deadline : slice);
+		if (now < v->slice_end)
+			continue;
+		if (v->next != v)
+			return;
+		v->slice_end = now + tsc_hz / VCPU_SLICE_HZ;
 	}
 }
 
@@ -252,6 +269,7 @@ static void start_assigned(struct cpu *cpu, struct vcpu *first)
 
 	do {
 		switch_to(cpu, v);
+		exit_forget(v);
 		if (v->index == 0)
 			virt->vcpu_start_flat(&v->virt, v->vm->boot_entry, LOAD_MULTIBOOT_EAX,
 			                      v->vm->boot_info);

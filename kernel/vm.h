@@ -28,9 +28,15 @@ enum vcpu_state {
 	VCPU_STOPPED, /* its VM has ended */
 };
 
+/* An answer of CPUID. */
+struct cpuid_answer {
+	uint32_t leaf, subleaf, reg[4];
+};
+#define VCPU_CPUID_ANSWERS 16u
+
 /*
  * A VCPU. Every field belongs to the CPU it is pinned to, except the inbox (anybody posts), the LAPIC's
- * face (anybody reads) and the two counters, which their owner writes and anybody reads.
+ * face (anybody reads) and the backend's two counters, which their owner writes and anybody reads.
  */
 struct vcpu {
 	struct virt_vcpu virt;
@@ -44,9 +50,10 @@ struct vcpu {
 	bool window;         /* EXIT_WINDOW was asked for */
 	uint8_t threshold;   /* the TPR threshold in force */
 	uint64_t tsc_offset; /* guest TSC - host TSC */
-	uint64_t exit_stamp; /* host TSC at the last exit */
-	_Atomic uint64_t exits;
-	_Atomic uint64_t hv_ticks; /* TSC ticks between exits and entries, idle time excluded */
+	uint64_t slice_end;  /* host TSC */
+	uint64_t met;        /* host TSC at which a deadline was last met */
+	uint64_t deadline;   /* host TSC at which something is due or the slice ends; VCPU_LOOK: not known */
+	struct cpuid_answer cpuid[VCPU_CPUID_ANSWERS]; /* by leaf % VCPU_CPUID_ANSWERS */
 	struct vlapic apic;
 	struct inbox inbox;
 };
@@ -92,7 +99,7 @@ struct vm {
 	_Atomic int ending;       /* 0 while it runs, else enum vm_end */
 	_Atomic unsigned running; /* VCPUs that have not stopped; the last one reports the end */
 	uint8_t exit_status;
-	char end_reason[64];        /* written by the one who changed `ending` */
+	char end_reason[64]; /* written by the one who changed `ending` */
 };
 
 enum vm_end { VM_ENDED = 1, VM_PARKED };

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: MIT
-# `make test`: lint, unit tests, the model, each fuzz target for a moment, the scenarios and the quickest mutants; one
-# count over all of them.
+# `make test`: lint, unit tests, the model, each fuzz target for a moment, the scenarios, the benchmark's operations and
+# the quickest mutants; one count over all of them.
 import sys
 
+from tests.bench import run as bench
 from tests.emu import run as scenarios
 from tests.lint import run as lint
 from tests.model import run as model
+from tests.mutants import run as mutants
 from tests.tools import fuzz, programs, selftest
 from tests.tools.report import Report
 
 PARTS = (("lint", lint), ("tests of the tests", selftest), ("unit tests", programs), ("model", model),
-         ("fuzz targets", fuzz), ("scenarios", scenarios))
+         ("fuzz targets", fuzz), ("scenarios", scenarios), ("bench", bench),
+         ("mutants", mutants))
 
 
 def main():

@@ -8,7 +8,7 @@
 
 enum msr_kind {
 	MSR_CONST,   /* reads as `value`; writes by msr_const_write() */
-	MSR_BACKEND, /* virt->vcpu_msr_read() and vcpu_msr_write() */
+	MSR_BACKEND, /* the CPU itself; writes that exit: virt->vcpu_msr_write() */
 	MSR_APIC,    /* the virtual LAPIC: IA32_APIC_BASE, IA32_TSC_DEADLINE, the x2APIC's range */
 };
 

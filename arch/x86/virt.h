@@ -3,6 +3,7 @@
 #ifndef ARCH_X86_VIRT_H
 #define ARCH_X86_VIRT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -17,7 +18,6 @@ enum virt_reg {
 	VREG_CR3,
 	VREG_CR4,
 	VREG_EFER,
-	VREG_DR7,
 	VREG_PDPTE0, /* the four PDPTE registers of PAE paging, one after the other */
 	VREG_PDPTE1,
 	VREG_PDPTE2,
@@ -35,32 +35,26 @@ struct virt_segment {
 };
 
 enum exit_kind {
-	EXIT_RESUME, /* the backend dealt with it: enter again */
-	EXIT_CPUID,
-	EXIT_MSR,
-	EXIT_IO,
-	EXIT_MMIO, /* an access to guest-physical memory that is not mapped */
-	EXIT_HLT,
-	EXIT_HYPERCALL,
-	EXIT_TPR,       /* TPR fell below the threshold */
-	EXIT_WINDOW,    /* the guest can take an interrupt, or an NMI, that it could not take before */
-	EXIT_HOST_IRQ,  /* a physical interrupt, acknowledged: the vector */
-	EXIT_TIMER,     /* the entry's deadline has passed */
-	EXIT_UNDEFINED, /* an instruction that this platform does not have: #UD */
-	EXIT_NOP,       /* an instruction without effect here (WBINVD, INVD): step over it */
-	EXIT_SHUTDOWN,  /* triple fault */
 	EXIT_UNKNOWN,
+	EXIT_RESUME, /* dealt with */
+	EXIT_IO,
+	EXIT_MMIO,     /* an access to guest-physical memory that is not mapped */
+	EXIT_HLT,      /* stepped over already */
+	EXIT_TPR,      /* TPR fell below the threshold */
+	EXIT_WINDOW,   /* the guest can take an interrupt, or an NMI, that it could not take before */
+	EXIT_HOST_IRQ, /* a physical interrupt, acknowledged: the vector */
+	EXIT_TIMER,    /* the deadline has passed */
+	EXIT_SHUTDOWN, /* triple fault */
 };
 
 struct vm_exit {
 	enum exit_kind kind;
-	uint32_t insn_len; /* of the exiting instruction, where the kind is one */
-	uint64_t raw[2];   /* vendor reason and qualification: for the dump only */
+	uint32_t insn_len; /* EXIT_IO, exit_msr(): for vcpu_skip() */
 	union {
 		struct {
 			uint32_t index;
 			bool write;
-		} msr; /* value in EDX:EAX */
+		} msr; /* exit_msr(); value in EDX:EAX */
 		struct {
 			uint16_t port;
 			uint8_t size, address_size; /* bytes */
@@ -70,8 +64,8 @@ struct vm_exit {
 		struct {
 			uint64_t gpa;
 			bool write, fetch;
-			bool walk; /* by the guest's own page walk */
-			bool delivery; /* by an event's delivery: no instruction to emulate; the event is pending again */
+			bool walk;     /* by the guest's own page walk */
+			bool delivery; /* by an event's delivery; the event is pending again */
 		} mmio;
 		uint8_t vector; /* EXIT_HOST_IRQ */
 	};
@@ -79,11 +73,46 @@ struct vm_exit {
 
 enum virt_event { EVENT_INTERRUPT, EVENT_NMI, EVENT_EXCEPTION };
 
-/* A VCPU as the backend sees it. Belongs to the CPU that runs the VCPU. */
+/*
+ * A VCPU as the backend sees it. Belongs to the CPU that runs the VCPU; anybody reads the two counters, which
+ * count exits and the TSC ticks between exits and entries.
+ */
 struct virt_vcpu {
 	uint64_t gpr[16]; /* by encoding; RSP is only here between vcpu_get() and vcpu_set() */
 	void *backend;
+	uint64_t host_rsp;    /* the backend's, while the guest runs */
+	uint64_t exit_tsc;    /* at the latest exit, or virt_begin() */
+	uint64_t deadline;    /* host TSC of EXIT_TIMER; set by virt_deadline() */
+	uint64_t timer_limit; /* the backend's: hv_ticks from which on its timer must be set anew */
+	_Atomic uint64_t exits, hv_ticks;
+	struct vm_exit exit; /* the latest */
 };
+
+/* Before vcpu_run() where time has passed that is not the hypervisor's: idle, or another VCPU's. */
+static inline void virt_begin(struct virt_vcpu *v, uint64_t now)
+{
+	v->exit_tsc = now;
+	v->timer_limit = 0;
+}
+
+/* The next entries end when the TSC reaches `deadline`; late by a sixteenth of the way there, at worst. */
+static inline void virt_deadline(struct virt_vcpu *v, uint64_t deadline)
+{
+	if (v->deadline != deadline)
+		v->timer_limit = 0;
+	v->deadline = deadline;
+}
+
+enum call_mode { CALL_USER, CALL_32, CALL_64 }; /* CPL above 0; or the mode of the calling code */
+
+/*
+ * The kernel's handlers (kernel/exit.c) of exits that most often go straight back, CPUID and hypercalls
+ * stepped over already. While one runs, RBP and R12 to R15 are not in gpr[] but in the CPU. False: the guest
+ * is entered again, with what was injected. True: vcpu_run() returns, with EXIT_RESUME.
+ */
+bool exit_cpuid(struct virt_vcpu *v);
+bool exit_hypercall(struct virt_vcpu *v, enum call_mode mode);
+bool exit_msr(struct virt_vcpu *v);
 
 struct apic_page;
 
@@ -94,41 +123,39 @@ struct virt_ops {
 	/* Each CPU once: turns virtualisation on. NULL, or what this CPU lacks. */
 	const char *(*cpu_on)(void);
 
-	/* A VM's guest-physical memory. Boot CPU, before any VCPU of it runs; sizes and addresses in bytes.
-	 */
+	/* A VM's guest-physical memory; sizes and addresses in bytes. Boot CPU, before its VCPUs run. */
 	void *(*space_create)(void);
 	void (*space_map)(void *space, uint64_t gpa, uint64_t hpa, uint64_t size);
 
 	/* Boot CPU: allocates; the state is that of vcpu_reset(). */
 	void (*vcpu_init)(struct virt_vcpu *v, void *space, struct apic_page *apic);
 	/*
-	 * The owner CPU, all below, and all but vcpu_load() for the VCPU that is loaded. Loading brings a VCPU's
-	 * state into the CPU, FPU, debug and system-call registers included: unload the one before first.
+	 * The owner CPU, all below, and all but vcpu_load() for the VCPU that is loaded. Loading brings a
+	 * VCPU's state into the CPU, FPU, debug and system-call registers included: unload the one before
+	 * first.
 	 */
 	void (*vcpu_load)(struct virt_vcpu *v);
 	void (*vcpu_unload)(struct virt_vcpu *v);
 	/* The state after INIT (SDM vol. 3, "Processor State Following Power-up, Reset, or INIT"). */
 	void (*vcpu_reset)(struct virt_vcpu *v);
-	/* Real mode at page << 12 (SIPI), or flat 32-bit protected mode at `entry` with EAX and EBX
-	 * (multiboot). */
+	/* Real mode at page << 12 (SIPI); or flat 32-bit protected mode with EAX and EBX (multiboot). */
 	void (*vcpu_start_real)(struct virt_vcpu *v, uint8_t page);
 	void (*vcpu_start_flat)(struct virt_vcpu *v, uint32_t entry, uint32_t eax, uint32_t ebx);
-	/* Enters the guest until the next exit, at the latest when the TSC reaches `deadline`. */
-	void (*vcpu_run)(struct virt_vcpu *v, uint64_t deadline, struct vm_exit *out);
+	/* Enters the guest until an exit, v->exit, that its handler above does not send back. */
+	void (*vcpu_run)(struct virt_vcpu *v);
 
 	uint64_t (*vcpu_get)(struct virt_vcpu *v, enum virt_reg reg);
 	void (*vcpu_set)(struct virt_vcpu *v, enum virt_reg reg, uint64_t value);
 	void (*vcpu_segment)(struct virt_vcpu *v, enum virt_seg seg, struct virt_segment *out);
 	/*
-	 * MSRs whose values the backend keeps (FS/GS base, SYSCALL, SYSENTER, EFER, PAT, TSC, TSC_AUX). False:
-	 * #GP. Writes are for what exits, which is EFER and TSC: the others' go straight to the register.
+	 * MSRs whose values the backend keeps (FS/GS base, SYSCALL, SYSENTER, EFER, PAT, TSC, TSC_AUX) need
+	 * no exit where the CPU has them, but for writes of EFER and TSC. False: #GP.
 	 */
-	bool (*vcpu_msr_read)(struct virt_vcpu *v, uint32_t index, uint64_t *value);
 	bool (*vcpu_msr_write)(struct virt_vcpu *v, uint32_t index, uint64_t value);
 	/* Steps over the exiting instruction: RIP, and the end of an interrupt shadow. */
 	void (*vcpu_skip)(struct virt_vcpu *v, uint32_t insn_len);
 
-	/* Events: at most one a vcpu_run(); an exception may have an error code (-1: none). */
+	/* Events: at most one an entry; an exception may have an error code (-1: none). */
 	bool (*vcpu_can_take)(struct virt_vcpu *v, enum virt_event event);
 	void (*vcpu_inject)(struct virt_vcpu *v, enum virt_event event, uint8_t vector, int32_t error);
 	/* Asks for EXIT_WINDOW when an interrupt (or NMI) can be taken. Stays until it is taken back. */

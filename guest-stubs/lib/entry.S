@@ -9,7 +9,7 @@
 
 	.section .text.entry, "ax"
 	.code32
-	.globl _start
+	.weak _start
 _start:
 	cli
 	cld

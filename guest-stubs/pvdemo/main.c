@@ -91,7 +91,7 @@ static void check_counters(const struct row *row, const struct stamp *from, cons
 
 	CHECK(row->rung == (uint64_t)options->events * DRIVERS, "%s, %s: the ports count every ring", route,
 	      manner);
-	for (unsigned i = 0; i <= BH_RUNG_COALESCED; i++)
+	for (unsigned i = 0; i <= BH_RUNG_THROTTLED; i++)
 		answered += producers_result(i);
 	/* Where an entry is a binding, a move may make two rung bits one: coalesced, and no ring could answer that. */
 	CHECK(options->from_vm || (answered == row->rung &&
@@ -149,7 +149,7 @@ static void run_row(struct row *row, const struct options *options)
 	stamp_costs(&from);
 	ended = producers_run(options, row->route);
 	due = producers_result(BH_RUNG_UPCALL) + producers_result(BH_RUNG_QUIET) +
-	      producers_result(BH_RUNG_MASKED);
+	      producers_result(BH_RUNG_MASKED) + producers_result(BH_RUNG_THROTTLED);
 	settle(options->from_vm ? UINT64_MAX : due, &costs);
 	cpu_irq_off();
 	to = stamp_counts();

@@ -15,7 +15,7 @@
 
 /* A producer's own count of what its rings answered. */
 struct answers {
-	uint64_t rung[BH_RUNG_COALESCED + 1];
+	uint64_t rung[BH_RUNG_THROTTLED + 1];
 	uint64_t errors;
 };
 
@@ -34,7 +34,7 @@ static void ring(unsigned driver, unsigned i)
 {
 	long result = db_ring(drivers_port(driver, i % QUEUES));
 
-	if (result >= 0 && result <= BH_RUNG_COALESCED)
+	if (result >= 0 && result <= BH_RUNG_THROTTLED)
 		answers[driver].rung[result]++;
 	else
 		answers[driver].errors++;

@@ -18,7 +18,7 @@ const char guest_name[] = "stress";
 
 #define TICKS_PING  20000ull      /* between two wake-ups of VCPUs that may sleep with nothing to come */
 #define TICKS_STALL 2000000000ull /* nobody has done anything for so long: hung */
-#define TICKS_REST  400000000ull
+#define TICKS_REST  40000000ull
 
 struct options options;
 struct faults faults;
@@ -96,8 +96,10 @@ static void step(void)
 		ports_unmask();
 	else if (dice < 890)
 		ports_rebind();
-	else if (dice < 900)
+	else if (dice < 896)
 		ports_kick();
+	else if (dice < 910)
+		ports_arm();
 	else if (dice < 920)
 		ports_audit();
 	else if (dice < 945)
@@ -119,7 +121,7 @@ static void step(void)
 static void work(void)
 {
 	struct worker *self = worker_self();
-	uint64_t quota = options.events / options.vcpus;
+	uint64_t quota = (options.events + options.vcpus - 1) / options.vcpus;
 
 	cpu_irq_off();
 	lines_join();

@@ -5,7 +5,7 @@
 #include "guest-stubs/lib/print.h"
 
 #define CLOSING     0x80000000u
-#define TICKS_CLOSE 60000ull /* how long a clean close waits for rest before it gives up */
+#define TICKS_CLOSE 20000ull /* how long a clean close waits for rest before it gives up */
 
 struct port {
 	uint32_t number; /* constant: the lowest free slot is the one that was closed just now */
@@ -21,7 +21,7 @@ static const struct {
 	uint8_t group, count;
 } layout[] = {
 	{ PORT_CLEAN, 0, 4 },  { PORT_CLEAN, 1, 68 }, { PORT_CLEAN, 6, 4 }, { PORT_DIRTY, 3, 4 },
-	{ PORT_DIRTY, 11, 2 }, { PORT_FAR, 9, 6 },    { PORT_DONE, 15, 1 },
+	{ PORT_DIRTY, 11, 2 }, { PORT_TIMED, 8, 3 },  { PORT_FAR, 9, 6 },   { PORT_DONE, 15, 1 },
 };
 
 #define MAX_PORTS 96
@@ -56,7 +56,12 @@ static unsigned home_of(const struct port *p)
 
 static long open_port(const struct port *p, unsigned group, unsigned vcpu)
 {
-	return db_open(p->class == PORT_FAR || p->class == PORT_DONE ? BH_INTERVM : BH_LOCAL, vcpu, group);
+	static const enum bh_kind kind[] = {
+		[PORT_CLEAN] = BH_LOCAL, [PORT_DIRTY] = BH_LOCAL,  [PORT_TIMED] = BH_TIMED,
+		[PORT_FAR] = BH_INTERVM, [PORT_DONE] = BH_INTERVM,
+	};
+
+	return db_open(kind[p->class], vcpu, group);
 }
 
 /* An operation on a clean port excludes its closing; others take their chance. Never waits. */
@@ -76,11 +81,18 @@ static void leave(struct port *p)
 		cpu_fetch_add(&p->users, -1u);
 }
 
+static void refused(const struct port *p, long result, const char *what)
+{
+	/* What the developer needs to begin with. */
+	if (!cpu_fetch_add(&faults.refused, 1))
+		printf("# %s port 0x%x: %ld\n", what, p->number, result);
+}
+
 /* What a hypercall on the port may answer: a port that can be closed at any time may be closed now. */
-static void judge(const struct port *p, long result)
+static void judge(const struct port *p, long result, const char *what)
 {
 	if (result < 0 && !(result == BH_ECLOSED && p->class != PORT_CLEAN))
-		cpu_fetch_add(&faults.refused, 1);
+		refused(p, result, what);
 }
 
 static bool try_lock(const struct port *p)
@@ -103,7 +115,7 @@ static void connect(struct port *p)
 	result = options.offers ? bellhop_call2(BH_OFFER, p->number, 0)
 	                        : bellhop_call3(BH_CONNECT, p->number, 0, p->number);
 	if (result < 0 && result != BH_EBUSY && result != BH_ECLOSED && result != BH_EPERM)
-		cpu_fetch_add(&faults.refused, 1);
+		refused(p, result, "connect");
 	unlock(p);
 }
 
@@ -114,7 +126,7 @@ static void ring(struct port *p)
 	if (!enter(p))
 		return;
 	result = db_ring(p->number);
-	judge(p, result);
+	judge(p, result, "ring");
 	if (result >= 0) {
 		worker_self()->rings++;
 		if (p->class == PORT_CLEAN)
@@ -217,7 +229,7 @@ void ports_rebind(void)
 
 	if (!enter(p))
 		return;
-	judge(p, bellhop_call2(BH_REBIND, p->number, stress_random(options.vcpus)));
+	judge(p, bellhop_call2(BH_REBIND, p->number, stress_random(options.vcpus)), "rebind");
 	worker_self()->rebinds++;
 	leave(p);
 }
@@ -228,8 +240,23 @@ void ports_kick(void)
 
 	if (!enter(p))
 		return;
-	judge(p, bellhop_call1(BH_KICK, p->number));
+	judge(p, bellhop_call1(BH_KICK, p->number), "kick");
 	leave(p);
+}
+
+void ports_arm(void)
+{
+	struct port *p = random_port();
+	uint64_t deadline;
+	long result;
+
+	while (p->class != PORT_TIMED)
+		p = &ports[stress_random(count)];
+	deadline = stress_random(8) ? cpu_tsc() + stress_random(20000) : 0;
+	result = bellhop_call2(BH_TIMER, p->number, deadline);
+	/* A port that is closed now is no port with a timer either. */
+	if (result != BH_EINVAL)
+		judge(p, result, "arm");
 }
 
 /*
@@ -276,18 +303,24 @@ static void wait_for_consumers(void)
 
 static void reopen(struct port *p)
 {
+	long result;
+
 	p->consumed = 0;
 	p->accepted = 0;
-	if (open_port(p, BH_PORT_GROUP(p->number), stress_random(options.vcpus)) != (long)p->number)
-		cpu_fetch_add(&faults.refused, 1);
+	result = open_port(p, BH_PORT_GROUP(p->number), stress_random(options.vcpus));
+	if (result != (long)p->number)
+		refused(p, result, "open");
 	worker_self()->closes++;
 }
 
 static void close_dirty(struct port *p)
 {
+	long result;
+
 	audit(p);
-	if (bellhop_call1(BH_CLOSE, p->number) != 0)
-		cpu_fetch_add(&faults.refused, 1);
+	result = bellhop_call1(BH_CLOSE, p->number);
+	if (result != 0)
+		refused(p, result, "close");
 	wait_for_consumers();
 	reopen(p);
 }
@@ -312,7 +345,7 @@ static void close_clean(struct port *p)
 		if (stat(p, BH_STAT_RUNG) != (long)p->accepted)
 			cpu_fetch_add(&faults.answers, 1);
 		if (bellhop_call1(BH_CLOSE, p->number) != 0 || db_ring(p->number) != BH_ECLOSED)
-			cpu_fetch_add(&faults.refused, 1);
+			refused(p, 0, "close of");
 		reopen(p);
 	}
 	cpu_fetch_add(&p->users, -CLOSING);
@@ -334,6 +367,9 @@ void ports_close(void)
 void ports_stop(void)
 {
 	stopped = true;
+	for (unsigned i = 0; i < count; i++)
+		if (ports[i].class == PORT_TIMED)
+			judge(&ports[i], bellhop_call2(BH_TIMER, ports[i].number, 0), "disarm");
 }
 
 bool ports_say_done(void)
@@ -380,6 +416,12 @@ void ports_balance(uint64_t *lost, uint64_t *doubled, uint64_t *stuck)
 			if (db_is_pending(v, ports[i].number)) {
 				(*stuck)++;
 				due--;
+				/* What the developer needs to begin with. */
+				printf("# port 0x%x, bound to %ld, is pending on %u, summary 0x%lx, route "
+				       "%ld\n",
+				       ports[i].number, stat(&ports[i], BH_STAT_VCPU), v,
+				       (unsigned long)db_control(v)->summary[BH_PORT_GROUP(ports[i].number)],
+				       bellhop_call1(BH_ROUTE, BH_ROUTE_ASK));
 			}
 		}
 		if (due > 0)

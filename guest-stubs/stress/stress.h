@@ -14,7 +14,8 @@
 enum port_class {
 	PORT_CLEAN, /* at rest only: each of its lives is accounted for to the last ring */
 	PORT_DIRTY, /* at any time: a bit that was pending goes with it */
-	PORT_FAR,   /* at any time, and rung by the other VM */
+	PORT_TIMED, /* likewise, and rings itself as well */
+	PORT_FAR,   /* likewise, and rung by the other VM */
 	PORT_DONE   /* the other VM says by it that it rings no more; never closed, always masked */
 };
 
@@ -75,10 +76,11 @@ void ports_mask(void);
 void ports_unmask(void);
 void ports_rebind(void);
 void ports_kick(void);
+void ports_arm(void);
 void ports_audit(void);
 void ports_close(void);
 
-/* No more rings from handlers, from here on. */
+/* No more rings from handlers and timers, from here on. Boot CPU. */
 void ports_stop(void);
 
 /* Tells the peer that this VM rings no more; false until the peer is there to hear it. */

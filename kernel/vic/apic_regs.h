@@ -108,6 +108,7 @@ struct apic_page {
 } __attribute__((aligned(4096)));
 
 _Static_assert(sizeof(struct apic_page) == 4096, "SDM: Local APIC Register Address Map");
-_Static_assert(offsetof(struct apic_page, slot[APIC_ICR_LO]) == 0x300, "SDM: Local APIC Register Address Map");
+_Static_assert(offsetof(struct apic_page, slot[APIC_ICR_LO]) == 0x300,
+               "SDM: Local APIC Register Address Map");
 
 #endif

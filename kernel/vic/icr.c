@@ -70,20 +70,11 @@ static bool face_matches(uint64_t face, const struct apic_msg *msg)
 
 static bool is_addressed(const struct apic_msg *msg, uint64_t face, bool is_sender)
 {
-	if (!(face & LAPIC_FACE_HW) ||
-	    ((NEEDS_SOFTWARE_ENABLE >> msg->mode & 1) && !(face & LAPIC_FACE_SW)))
+	if (!(face & LAPIC_FACE_HW) || ((NEEDS_SOFTWARE_ENABLE >> msg->mode & 1) && !(face & LAPIC_FACE_SW)))
 		return false;
-	switch (msg->shorthand) {
-	case APIC_DEST_FIELD:
+	if (msg->shorthand == APIC_DEST_FIELD)
 		return face_matches(face, msg);
-	case APIC_DEST_SELF:
-		return is_sender;
-	case APIC_DEST_ALL:
-		return true;
-	case APIC_DEST_OTHERS:
-		return !is_sender;
-	}
-	return false;
+	return msg->shorthand == APIC_DEST_ALL || is_sender == (msg->shorthand == APIC_DEST_SELF);
 }
 
 /*

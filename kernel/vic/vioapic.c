@@ -8,37 +8,25 @@
 #define MODE_SHIFT      8
 #define MAX_ENTRY_SHIFT 16
 
-#define LAST_ENTRY_REG (VIOAPIC_REG_ENTRY + 2 * VIOAPIC_PINS - 1)
+#define WRITABLE_ID 0x0f000000u
 
 /*
- * The bits a guest may write: every other bit is reserved or read-only. An entry's registers share two rows.
- * 82093AA, "IOREDTBL[23:0]: I/O Redirection Table Registers": delivery status and remote IRR are RO.
+ * The bits a guest may write in the halves of an entry: every other bit is reserved or read-only. 82093AA,
+ * "IOREDTBL[23:0]: I/O Redirection Table Registers": delivery status and remote IRR are RO.
  */
 static const uint32_t writable_half[2] = {
 	VIOAPIC_VECTOR | VIOAPIC_MODE | VIOAPIC_LOGICAL | VIOAPIC_ACTIVE_LOW | VIOAPIC_LEVEL | VIOAPIC_MASKED,
 	0xff000000u,
 };
 
-static const uint32_t writable_id = 0x0f000000u;
-
-/* What the three bits of the delivery mode mean for a pin. */
-static const struct {
-	bool valid;
-	bool level; /* can be level-triggered */
-} modes[8] = {
-	[APIC_MODE_FIXED] = { .valid = true, .level = true },
-	[APIC_MODE_LOWEST] = { .valid = true, .level = true },
-	/*
-	 * 82093AA, "IOREDTBL[23:0]": NMI and INIT are treated as edges even if programmed as levels, SMI and
-	 * ExtINT require an edge. No EOI answers any of the four, so a remote IRR that one of them set would
-	 * stay for good: all four are edges here, whatever the trigger mode bit says.
-	 */
-	[APIC_MODE_SMI] = { .valid = true },
-	[APIC_MODE_NMI] = { .valid = true },
-	[APIC_MODE_INIT] = { .valid = true },
-	[APIC_MODE_EXTINT] = { .valid = true },
-	/* 011 and 110 are reserved. An entry that has them sends nothing, as if it were masked. */
-};
+/* Delivery modes: 011 and 110 are reserved. An entry that has them sends nothing, as if it were masked. */
+#define RESERVED_MODES (1u << APIC_MODE_RESERVED | 1u << APIC_MODE_SIPI)
+/*
+ * 82093AA, "IOREDTBL[23:0]": NMI and INIT are treated as edges even if programmed as levels, SMI and ExtINT require
+ * an edge. No EOI answers any of the four, so a remote IRR that one of them set would stay for good: all four are
+ * edges here, whatever the trigger mode bit says.
+ */
+#define LEVEL_MODES (1u << APIC_MODE_FIXED | 1u << APIC_MODE_LOWEST)
 
 static void put(uint64_t *set, uint64_t pins, bool in)
 {
@@ -60,14 +48,40 @@ static uint64_t injected(const struct vioapic *io)
 	return io->open & (io->latched | (io->level & io->asserted & ~io->remote_irr));
 }
 
-/* Derives the sets of one pin after its entry was written. */
-static void settle(struct vioapic *io, unsigned pin)
+void vioapic_init(struct vioapic *io, uint8_t version, uint8_t id)
 {
-	uint64_t entry = io->entry[pin], bit = 1ull << pin;
-	enum apic_mode mode = entry_mode(entry);
-	bool level = modes[mode].level && (entry & VIOAPIC_LEVEL);
+	*io = (struct vioapic){ .version = version, .id = id & 0xf };
+	for (unsigned pin = 0; pin < VIOAPIC_PINS; pin++)
+		io->entry[pin] = VIOAPIC_MASKED;
+}
 
-	put(&io->open, bit, modes[mode].valid && !(entry & VIOAPIC_MASKED));
+static uint32_t read_half(const struct vioapic *io, unsigned pin, unsigned upper)
+{
+	uint64_t bit = 1ull << pin;
+	uint32_t half = (uint32_t)(io->entry[pin] >> upper * 32);
+
+	/*
+	 * 82093AA: send pending is "injected but its delivery is temporarily held up", by the receiver. A
+	 * mask is none of the receiver's business: a pin behind it reads idle.
+	 */
+	if (!upper && (injected(io) & bit))
+		half |= VIOAPIC_STATUS;
+	if (!upper && (io->remote_irr & bit))
+		half |= VIOAPIC_REMOTE_IRR;
+	return half;
+}
+
+static void write_half(struct vioapic *io, unsigned pin, unsigned upper, uint32_t value)
+{
+	uint64_t kept = io->entry[pin] & 0xffffffffull << (upper ? 0 : 32), bit = 1ull << pin;
+	uint64_t entry = kept | (uint64_t)(value & writable_half[upper]) << upper * 32;
+	enum apic_mode mode = entry_mode(entry);
+	bool level = (LEVEL_MODES >> mode & 1) && (entry & VIOAPIC_LEVEL);
+
+	if (entry != io->entry[pin])
+		io->changed |= bit;
+	io->entry[pin] = entry;
+	put(&io->open, bit, !(RESERVED_MODES >> mode & 1) && !(entry & VIOAPIC_MASKED));
 	put(&io->level, bit, level);
 	/* A polarity written over a still line is no signal: it asserts a level, but makes no edge. */
 	put(&io->asserted, bit, !!(io->high & bit) ^ !!(entry & VIOAPIC_ACTIVE_LOW));
@@ -79,74 +93,29 @@ static void settle(struct vioapic *io, unsigned pin)
 		io->latched &= ~bit;
 	else
 		io->remote_irr &= ~bit;
-	/*
-	 * A message that nobody accepted was injected already: sending it to where the entry points now is no
-	 * new injection, not even when only the destination half was written.
-	 */
+	/* What nobody accepted was injected already: to send it to where the entry now points is no new injection. */
 	io->held &= ~bit;
 }
 
-void vioapic_init(struct vioapic *io, uint8_t version, uint8_t id)
+/* Does IOREGSEL select half of an entry? */
+static bool selects_entry(const struct vioapic *io, unsigned *pin)
 {
-	*io = (struct vioapic){ .version = version, .id = id & 0xf, .arb = id & 0xf };
-	for (unsigned pin = 0; pin < VIOAPIC_PINS; pin++)
-		io->entry[pin] = VIOAPIC_MASKED;
-}
-
-static uint32_t read_half(const struct vioapic *io, unsigned pin, bool upper)
-{
-	uint64_t bit = 1ull << pin;
-	uint32_t low = (uint32_t)io->entry[pin];
-
-	if (upper)
-		return (uint32_t)(io->entry[pin] >> 32);
-	/*
-	 * 82093AA: send pending is "injected but its delivery is temporarily held up", by the receiver. A
-	 * mask is none of the receiver's business: a pin behind it reads idle.
-	 */
-	if (injected(io) & bit)
-		low |= VIOAPIC_STATUS;
-	if (io->remote_irr & bit)
-		low |= VIOAPIC_REMOTE_IRR;
-	return low;
-}
-
-static void write_half(struct vioapic *io, unsigned pin, bool upper, uint32_t value)
-{
-	uint64_t kept = upper ? 0xffffffffu : 0xffffffff00000000ull;
-	uint64_t entry = (io->entry[pin] & kept) | (uint64_t)(value & writable_half[upper])
-	                                                   << (upper ? 32 : 0);
-
-	if (entry != io->entry[pin])
-		io->changed |= 1ull << pin;
-	io->entry[pin] = entry;
-	settle(io, pin);
+	*pin = (io->select - VIOAPIC_REG_ENTRY) / 2u;
+	return io->select >= VIOAPIC_REG_ENTRY && *pin < VIOAPIC_PINS;
 }
 
 static uint32_t read_register(const struct vioapic *io)
 {
+	unsigned pin;
+
 	switch (io->select) {
 	case VIOAPIC_REG_ID:
+	case VIOAPIC_REG_ARB: /* 82093AA, "IOAPICARB": it is loaded whenever the ID register is */
 		return (uint32_t)io->id << ID_SHIFT;
 	case VIOAPIC_REG_VER:
 		return (uint32_t)(VIOAPIC_PINS - 1) << MAX_ENTRY_SHIFT | io->version;
-	case VIOAPIC_REG_ARB:
-		return (uint32_t)io->arb << ID_SHIFT;
 	}
-	if (io->select < VIOAPIC_REG_ENTRY || io->select > LAST_ENTRY_REG)
-		return 0;
-	return read_half(io, (io->select - VIOAPIC_REG_ENTRY) / 2u, io->select & 1);
-}
-
-static void write_register(struct vioapic *io, uint32_t value)
-{
-	if (io->select == VIOAPIC_REG_ID) {
-		/* 82093AA, "IOAPICARB": it is loaded whenever the ID register is. */
-		io->id = (uint8_t)((value & writable_id) >> ID_SHIFT);
-		io->arb = io->id;
-	} else if (io->select >= VIOAPIC_REG_ENTRY && io->select <= LAST_ENTRY_REG) {
-		write_half(io, (io->select - VIOAPIC_REG_ENTRY) / 2u, io->select & 1, value);
-	}
+	return selects_entry(io, &pin) ? read_half(io, pin, io->select & 1) : 0;
 }
 
 uint32_t vioapic_read(const struct vioapic *io, uint32_t offset)
@@ -162,12 +131,17 @@ uint32_t vioapic_read(const struct vioapic *io, uint32_t offset)
 
 void vioapic_write(struct vioapic *io, uint32_t offset, uint32_t value)
 {
+	unsigned pin;
+
 	switch (offset) {
 	case VIOAPIC_IOREGSEL:
 		io->select = (uint8_t)value;
 		break;
 	case VIOAPIC_IOWIN:
-		write_register(io, value);
+		if (io->select == VIOAPIC_REG_ID)
+			io->id = (uint8_t)((value & WRITABLE_ID) >> ID_SHIFT);
+		else if (selects_entry(io, &pin))
+			write_half(io, pin, io->select & 1, value);
 		break;
 	case VIOAPIC_EOI:
 		if (io->version >= VIOAPIC_VERSION_EOI)
@@ -187,8 +161,7 @@ void vioapic_set_line(struct vioapic *io, unsigned pin, bool high)
 	asserted = high ^ !!(io->entry[pin] & VIOAPIC_ACTIVE_LOW);
 	/*
 	 * 82093AA, interrupt mask: "edge-sensitive interrupts signaled on a masked interrupt pin are ignored
-	 * (i.e., not delivered or held pending)". A second edge before the first one is accepted merges with
-	 * it.
+	 * (i.e., not delivered or held pending)". A second edge before the first is accepted merges with it.
 	 */
 	if (asserted && !(io->asserted & bit))
 		io->latched |= bit & io->open & ~io->level;
@@ -225,14 +198,13 @@ void vioapic_sent(struct vioapic *io, unsigned pin, bool accepted)
 {
 	uint64_t bit = 1ull << pin;
 
-	if (!accepted) {
+	/* 82093AA: remote IRR is "set to 1 when local APIC(s) accept the level interrupt", and not before. */
+	if (!accepted)
 		io->held |= bit;
-	} else if (io->level & bit) {
-		/* 82093AA: "set to 1 when local APIC(s) accept the level interrupt", and not before. */
+	else if (io->level & bit)
 		io->remote_irr |= bit;
-	} else {
+	else
 		io->latched &= ~bit;
-	}
 }
 
 void vioapic_retry(struct vioapic *io)
@@ -245,15 +217,28 @@ bool vioapic_is_held(const struct vioapic *io)
 	return io->held;
 }
 
+/* Those of a set of pins whose entry has this vector. */
+static uint64_t of_vector(const struct vioapic *io, uint64_t pins, uint8_t vector)
+{
+	uint64_t found = 0;
+
+	for (; pins; pins &= pins - 1) {
+		if ((io->entry[__builtin_ctzll(pins)] & VIOAPIC_VECTOR) == vector)
+			found |= pins & -pins;
+	}
+	return found;
+}
+
 void vioapic_eoi(struct vioapic *io, uint8_t vector)
 {
 	/* Only level entries are in this set, masked ones too: the mask does not hide an EOI. */
-	for (uint64_t left = io->remote_irr; left; left &= left - 1) {
-		unsigned pin = (unsigned)__builtin_ctzll(left);
+	io->remote_irr &= ~of_vector(io, io->remote_irr, vector);
+}
 
-		if ((io->entry[pin] & VIOAPIC_VECTOR) == vector)
-			io->remote_irr &= ~(1ull << pin);
-	}
+bool vioapic_is_level_vector(const struct vioapic *io, uint8_t vector)
+{
+	/* A masked entry with nothing in service has nothing for an EOI to clear. */
+	return of_vector(io, (io->level & io->open) | io->remote_irr, vector);
 }
 
 uint64_t vioapic_changed(struct vioapic *io)
@@ -262,22 +247,4 @@ uint64_t vioapic_changed(struct vioapic *io)
 
 	io->changed = 0;
 	return changed;
-}
-
-void vioapic_eoi_bitmap(const struct vioapic *io, uint64_t map[4])
-{
-	/* A masked entry with nothing in service has nothing for an EOI to clear: no exit for it. */
-	for (uint64_t left = (io->level & io->open) | io->remote_irr; left; left &= left - 1) {
-		uint64_t vector = io->entry[__builtin_ctzll(left)] & VIOAPIC_VECTOR;
-
-		map[vector / 64] |= 1ull << (vector % 64);
-	}
-}
-
-bool vioapic_is_level_vector(const struct vioapic *io, uint8_t vector)
-{
-	uint64_t map[4] = { 0 };
-
-	vioapic_eoi_bitmap(io, map);
-	return map[vector / 64] >> (vector % 64) & 1;
 }

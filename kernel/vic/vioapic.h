@@ -36,9 +36,8 @@
 #define VIOAPIC_MASKED     0x00010000u
 
 /*
- * One per VM. The caller holds the VM's IOAPIC lock for every call below, so that nothing here is atomic.
- *Whoever changed anything (a register write, a line, an EOI, a retry) drains the pins before it drops the
- *lock:
+ * One per VM. The caller holds the VM's IOAPIC lock for every call below, so that nothing here is atomic. Whoever
+ * changed anything (a register write, a line, an EOI, a retry) drains the pins before it drops the lock:
  *
  *	while (vioapic_next(io, &pin, &msg))
  *		vioapic_sent(io, pin, post_to_all_targets_of(&msg));
@@ -57,59 +56,47 @@ struct vioapic {
 	uint64_t changed;
 	uint8_t version;
 	uint8_t id;
-	uint8_t arb;
 	uint8_t select;
 };
 
 /*
- * Power-on state: every entry masked and edge-triggered, every pin electrically low. version is one of the
- * two above, id is 0 to 15. A line that idles high (active low) must be driven high by whoever owns it before
- * the guest runs: nothing here pulls it up.
+ * Power-on state: every entry masked and edge-triggered, every pin electrically low (whoever owns a line that idles
+ * high drives it high before the guest runs). version is one of the two above, id is 0 to 15.
  */
 void vioapic_init(struct vioapic *io, uint8_t version, uint8_t id);
 
-/* A 32-bit read at an offset in the page. What does not exist reads 0. */
+/* 32-bit accesses at an offset in the page. What does not exist reads 0 and ignores writes. Drain after a write. */
 uint32_t vioapic_read(const struct vioapic *io, uint32_t offset);
-
-/* A 32-bit write at an offset in the page. What does not exist, or is read-only, is ignored. Then drain. */
 void vioapic_write(struct vioapic *io, uint32_t offset, uint32_t value);
 
 /* The wire of a pin (0 to 39, others are ignored) goes electrically high or low. Then drain. */
 void vioapic_set_line(struct vioapic *io, unsigned pin, bool high);
 
 /*
- * The next pin with a message that is not held up, lowest first: true, *pin and *msg. The caller finds the
- * message's targets, posts to them, and answers with vioapic_sent() for that pin, in the same hold of the
- * lock.
+ * The next pin with a message that is not held up, lowest first: true, *pin and *msg. The caller posts to the message's
+ * targets and answers with vioapic_sent() for that pin, in the same hold of the lock.
  */
 bool vioapic_next(const struct vioapic *io, unsigned *pin, struct apic_msg *msg);
 
 /*
- * The answer to vioapic_next(). Accepted by at least one LAPIC: an edge is done, a level sets remote IRR.
- * Accepted by none: the pin is held up, its delivery status reads 1, remote IRR stays clear, and it waits for
- * a retry.
+ * The answer to vioapic_next(). Accepted by at least one LAPIC: an edge is done, a level sets remote IRR. By none: the
+ * pin is held up (delivery status 1, remote IRR clear) and waits for a retry.
  */
 void vioapic_sent(struct vioapic *io, unsigned pin, bool accepted);
 
 /*
- * Lets every held-up pin try again. Called after a LAPIC of the VM was enabled, or changed its mode, ID, LDR
- * or DFR. A write to either half of an entry does so for that entry by itself. Then drain.
+ * Lets every held-up pin try again: after a LAPIC of the VM was enabled, or changed its mode, ID, LDR or DFR. A write
+ * to either half of an entry does so for that entry by itself. Then drain.
  */
 void vioapic_retry(struct vioapic *io);
 
 /* Is anything held up? False spares the caller a retry and a drain. */
 bool vioapic_is_held(const struct vioapic *io);
 
-/*
- * An EOI message from a LAPIC, or a directed one: clears remote IRR of every level entry with that vector.
- * Those still asserted become deliverable again. Then drain.
- */
+/* An EOI message, broadcast or directed: clears remote IRR of every level entry with that vector. Then drain. */
 void vioapic_eoi(struct vioapic *io, uint8_t vector);
 
-/*
- * Where the entry of a pin (0 to 39) points now: fills *msg, masked or not. True: it can deliver, that is, it
- * is unmasked and its delivery mode is not reserved.
- */
+/* Where the entry of a pin (0 to 39) points now: fills *msg, masked or not. True: it is in `open`, and delivers. */
 bool vioapic_entry(const struct vioapic *io, unsigned pin, struct apic_msg *msg);
 
 /* The set of entries in which a write changed a bit since this was last asked. Asking clears it. */
@@ -117,8 +104,5 @@ uint64_t vioapic_changed(struct vioapic *io);
 
 /* Can an EOI of this vector matter: is it that of an unmasked level entry, or of one with remote IRR set? */
 bool vioapic_is_level_vector(const struct vioapic *io, uint8_t vector);
-
-/* Sets, in a bitmap of 256 vectors, each one of which vioapic_is_level_vector() is true. Clears none. */
-void vioapic_eoi_bitmap(const struct vioapic *io, uint64_t map[4]);
 
 #endif

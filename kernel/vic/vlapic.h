@@ -64,10 +64,7 @@ struct vlapic_effect {
 	struct apic_msg msg; /* with VLAPIC_SEND; never APIC_DEST_SELF: the model does that by itself */
 };
 
-/*
- * Makes a LAPIC in the state after power-up. The page must be zeroed and page-aligned and outlive the vlapic.
- * Also the first publication of the face.
- */
+/* Makes a LAPIC in the state after power-up. The page must be zeroed and page-aligned and outlive the vlapic. */
 void vlapic_init(struct vlapic *v, struct apic_page *page, const struct vlapic_config *config);
 
 /* RESET: the state after power-up, xAPIC mode, initial ID. The wires at LINT0 and LINT1 keep their levels. */
@@ -76,27 +73,28 @@ void vlapic_reset(struct vlapic *v);
 /* INIT: as RESET, but APIC ID and IA32_APIC_BASE stay. The deadline is gone after both. */
 void vlapic_init_signal(struct vlapic *v);
 
-/* IA32_APIC_BASE. A write faults (VLAPIC_FAULT) on reserved bits and on forbidden mode transitions. */
 static inline uint64_t vlapic_base_read(const struct vlapic *v)
 {
 	return v->base;
 }
+
+/* Writes IA32_APIC_BASE. VLAPIC_FAULT: reserved bits, or a mode transition that is forbidden. */
 struct vlapic_effect vlapic_base_write(struct vlapic *v, uint64_t value);
 
 static inline bool vlapic_is_enabled(const struct vlapic *v)
 {
 	return v->base & APIC_BASE_EN;
 }
+
 static inline bool vlapic_is_x2apic(const struct vlapic *v)
 {
 	return v->base & APIC_BASE_EXTD;
 }
 
 /*
- * The MMIO face, 32 bits at `offset` (0 to 0xfff) of the page. Not in xAPIC mode: reads all ones, ignores
- * writes. An offset that is no multiple of 16 is undefined by the manual: reads 0, ignores writes. A register
- * that does not exist reads 0 and sets ESR. A read can raise the error interrupt or fire a timer that is due:
- * look at vlapic_pending() before the next entry.
+ * The MMIO face, 32 bits at `offset` (0 to 0xfff) of the page. Not in xAPIC mode: reads all ones, ignores writes. No
+ * register: reads 0 and sets ESR. No multiple of 16 (undefined by the manual): reads 0, ignores writes. A read too can
+ * raise the error interrupt or fire a timer that is due: look at vlapic_pending() before the next entry.
  */
 uint32_t vlapic_mmio_read(struct vlapic *v, uint32_t offset, uint64_t now);
 struct vlapic_effect vlapic_mmio_write(struct vlapic *v, uint32_t offset, uint32_t value, uint64_t now);
@@ -106,13 +104,13 @@ bool vlapic_msr_read(struct vlapic *v, uint32_t msr, uint64_t *value, uint64_t n
 struct vlapic_effect vlapic_msr_write(struct vlapic *v, uint32_t msr, uint64_t value, uint64_t now);
 
 /* CR8 is TPR[7:4], 0 to 15. Works in every mode, disabled included. The caller faults on CR8[63:4]. */
-uint8_t vlapic_cr8_read(const struct vlapic *v);
+static inline uint8_t vlapic_cr8_read(const struct vlapic *v)
+{
+	return (uint8_t)(v->page->slot[APIC_TPR].low >> 4 & 0xf);
+}
 struct vlapic_effect vlapic_cr8_write(struct vlapic *v, uint8_t cr8);
 
-/*
- * IA32_TSC_DEADLINE. Reads 0 and ignores writes outside TSC-deadline mode; the caller faults where it is not
- * offered. A read can fire the timer first, if it is due.
- */
+/* IA32_TSC_DEADLINE: outside that mode reads 0, ignores writes. The caller faults where it is not offered. */
 uint64_t vlapic_tsc_deadline_read(struct vlapic *v, uint64_t now);
 struct vlapic_effect vlapic_tsc_deadline_write(struct vlapic *v, uint64_t value, uint64_t now);
 
@@ -125,16 +123,12 @@ bool vlapic_tick(struct vlapic *v, uint64_t now);
 /* The guest's TSC jumped by `delta` (IA32_TSC, IA32_TSC_ADJUST): a count goes on, a deadline stays. */
 void vlapic_tsc_moved(struct vlapic *v, uint64_t delta);
 
-/*
- * A fixed interrupt for this LAPIC itself. False: not accepted (disabled by IA32_APIC_BASE or SVR, or an
- * illegal vector, which sets ESR).
- */
+/* A fixed interrupt for this LAPIC. False: disabled by IA32_APIC_BASE or SVR, or an illegal vector (sets ESR). */
 bool vlapic_accept(struct vlapic *v, uint8_t vector, bool level);
 
 /*
- * Moves everything out of the inbox: vectors into IRR and TMR; returns the signals (INBOX_NMI ...). What the
- * inbox holds was matched against the face by its sender, so SVR is not asked again: the reception had begun.
- * Disabled in IA32_APIC_BASE, the vectors are dropped.
+ * Moves everything out of the inbox: vectors into IRR and TMR; returns the signals (INBOX_NMI ...). Its sender matched
+ * it against the face, so SVR is not asked again; disabled in IA32_APIC_BASE, the vectors are dropped.
  */
 uint32_t vlapic_drain(struct vlapic *v, struct inbox *in);
 
@@ -159,18 +153,15 @@ static inline int vlapic_highest_irr(const struct vlapic *v)
 }
 
 /*
- * PPR, computed from TPR and ISR each time, since the processor may have changed TPR in the page. SDM vol. 3,
- * "Task and Processor Priorities": with equal classes the sub-class is model-specific; taken from TPR, as PPR
- * virtualisation does.
+ * PPR, computed each time, since the processor may have changed TPR. SDM vol. 3, "Task and Processor Priorities": with
+ * equal classes the sub-class is model-specific; taken from TPR, as PPR virtualisation does.
  */
 static inline uint8_t vlapic_ppr(const struct vlapic *v)
 {
 	uint32_t tpr = v->page->slot[APIC_TPR].low & 0xff;
 	int isrv = vlapic_highest(v, APIC_ISR, v->isr_words);
 
-	if (isrv < 0 || tpr >> 4 >= (uint32_t)isrv >> 4)
-		return (uint8_t)tpr;
-	return (uint8_t)(isrv & 0xf0);
+	return (uint8_t)(isrv < 0 || tpr >> 4 >= (uint32_t)isrv >> 4 ? tpr : (uint32_t)isrv & 0xf0);
 }
 
 /*
@@ -191,8 +182,8 @@ static inline int vlapic_pending(struct vlapic *v)
 uint8_t vlapic_take(struct vlapic *v);
 
 /*
- * The wire at LINT0 or LINT1 (`pin`) goes to `high`. Calls with an unchanged level are harmless. Fixed
- * interrupts are accepted; NMI, INIT, SMI and ExtINT come back as effects, once per edge.
+ * The wire at LINT0 or LINT1 (`pin`) goes to `high`; an unchanged level is harmless. Fixed interrupts are accepted;
+ * NMI, INIT, SMI and ExtINT come back as effects, once per edge.
  */
 struct vlapic_effect vlapic_lint(struct vlapic *v, unsigned int pin, bool high);
 

@@ -28,12 +28,31 @@
 #define OCW3_ESMM 0x40
 
 /*
- * Inputs that can be made level-triggered. The timer, the keyboard, the cascade, the clock and the
- * coprocessor are edges for good (EISA and every PC chipset since: "reserved, must be 0"). ICW1's LTIM bit
- * has no effect there.
+ * Inputs that can be made level-triggered. The timer, the keyboard, the cascade, the clock and the coprocessor are
+ * edges for good (EISA and every PC chipset since: "reserved, must be 0"). ICW1's LTIM bit has no effect there.
  */
 #define MASTER_ELCR_WRITABLE 0xf8
 #define SLAVE_ELCR_WRITABLE  0xde
+
+static struct vpic_chip *chip_at(struct vpic *pic, uint16_t port)
+{
+	switch (port) {
+	case VPIC_MASTER_CMD:
+	case VPIC_MASTER_DATA:
+	case VPIC_MASTER_ELCR:
+		return &pic->master;
+	case VPIC_SLAVE_CMD:
+	case VPIC_SLAVE_DATA:
+	case VPIC_SLAVE_ELCR:
+		return &pic->slave;
+	}
+	return NULL;
+}
+
+static bool is_elcr(uint16_t port)
+{
+	return port == VPIC_MASTER_ELCR || port == VPIC_SLAVE_ELCR;
+}
 
 /* Which inputs ask. A line must stay asserted until it is acknowledged, whichever way it is triggered. */
 static uint8_t chip_irr(const struct vpic_chip *c)
@@ -41,95 +60,83 @@ static uint8_t chip_irr(const struct vpic_chip *c)
 	return (uint8_t)(c->line & (c->latch | c->elcr));
 }
 
-/* The input of highest priority in a set, or -1. */
-static int chip_highest(const struct vpic_chip *c, uint8_t set)
+/* The input of highest priority in a set, or -1: the set turned so that this one comes first. */
+static int chip_highest(const struct vpic_chip *c, unsigned set)
 {
-	for (int i = 1; i <= INPUTS; i++) {
-		int irq = (c->lowest + i) % INPUTS;
+	unsigned first = (c->lowest + 1u) % INPUTS;
 
-		if (set >> irq & 1)
-			return irq;
-	}
-	return -1;
-}
-
-/* Distance from the top: 0 is the highest priority, 7 the lowest. */
-static int chip_rank(const struct vpic_chip *c, int irq)
-{
-	return (irq - c->lowest - 1 + 2 * INPUTS) % INPUTS;
+	return set ? (int)((first + (unsigned)__builtin_ctz((set << INPUTS | set) >> first)) % INPUTS) : -1;
 }
 
 /*
  * 8259A, "Special Mask Mode": a level that is masked while in service no longer holds back the others, and
  * "will not be cleared by a non-specific EOI".
  */
-static uint8_t chip_service(const struct vpic_chip *c)
+static unsigned chip_service(const struct vpic_chip *c)
 {
-	return c->special_mask ? (uint8_t)(c->isr & ~c->imr) : c->isr;
+	return c->isr & ~(c->special_mask ? c->imr : 0u);
 }
 
-/* The input that INT is up for, or -1. `slaves` are the inputs of a master that have a slave. */
-static int chip_request(const struct vpic_chip *c, uint8_t slaves)
+/* Inputs of a chip that have a slave behind them. */
+static unsigned chip_slaves(const struct vpic *pic, const struct vpic_chip *c)
 {
-	int irq, service;
+	return c == &pic->master && !c->single ? c->icw3 : 0;
+}
 
-	/* 8259A, "Operation Command Words": it takes requests only once its initialisation is complete. */
-	if (c->step != VPIC_READY)
-		return -1;
-	irq = chip_highest(c, (uint8_t)(chip_irr(c) & ~c->imr));
-	service = chip_highest(c, chip_service(c));
-	if (irq < 0 || service < 0 || chip_rank(c, irq) < chip_rank(c, service))
-		return irq;
+/* The input that INT is up for, or -1: it must beat all that are in service. */
+static int chip_request(const struct vpic *pic, const struct vpic_chip *c)
+{
+	unsigned requests = chip_irr(c) & ~(unsigned)c->imr, service = chip_service(c);
+	int irq = chip_highest(c, requests | service);
+
 	/*
 	 * 8259A, "The Special Fully Nested Mode": a slave that is in service is not locked out of the master,
 	 * because what it asks for now is of higher priority among its own.
 	 */
-	if (c->nested && irq == service && (slaves >> irq & 1))
+	if (c->nested)
+		service &= ~chip_slaves(pic, c);
+	/* 8259A, "Operation Command Words": it takes requests only once its initialisation is complete. */
+	return c->step == VPIC_READY && irq >= 0 && (requests & ~service) >> irq & 1 ? irq : -1;
+}
+
+/* An acknowledge or a poll: the request, if there is one, becomes service. */
+static int chip_take(const struct vpic *pic, struct vpic_chip *c)
+{
+	int irq = chip_request(pic, c);
+	uint8_t bit = (uint8_t)(1u << (irq & 7));
+
+	if (irq < 0)
 		return irq;
-	return -1;
-}
-
-static uint8_t master_slaves(const struct vpic *pic)
-{
-	return pic->master.single ? 0 : pic->master.icw3;
-}
-
-/* The end of an acknowledge or a poll: the request becomes service. */
-static void chip_take(struct vpic_chip *c, int irq)
-{
-	uint8_t bit = (uint8_t)(1u << irq);
-
 	c->latch &= (uint8_t)~bit;
 	if (!c->auto_eoi)
 		c->isr |= bit;
 	else if (c->auto_rotate)
 		c->lowest = (uint8_t)irq;
+	return irq;
 }
 
 static void chip_line(struct vpic_chip *c, unsigned irq, bool high)
 {
-	uint8_t bit = (uint8_t)(1u << irq);
+	uint8_t bit = (uint8_t)(1u << irq), line = (uint8_t)(high ? c->line | bit : c->line & ~bit);
 
-	if (high) {
-		c->latch |= (uint8_t)(bit & ~c->line & ~c->elcr);
-		c->line |= bit;
-	} else {
-		c->latch &= (uint8_t)~bit;
-		c->line &= (uint8_t)~bit;
-	}
+	c->latch = (uint8_t)((c->latch | (line & ~c->line & ~c->elcr)) & line);
+	c->line = line;
 }
 
 /* The slave's INT is a wire like any other. */
 static void vpic_cascade(struct vpic *pic)
 {
-	chip_line(&pic->master, VPIC_CASCADE, chip_request(&pic->slave, 0) >= 0);
+	chip_line(&pic->master, VPIC_CASCADE, chip_request(pic, &pic->slave) >= 0);
 }
 
 /* The slave's INT drops while it is acknowledged, or the master would miss the edge of the next request. */
-static void vpic_pulse(struct vpic *pic)
+static int slave_take(struct vpic *pic)
 {
+	int irq = chip_take(pic, &pic->slave);
+
 	chip_line(&pic->master, VPIC_CASCADE, false);
 	vpic_cascade(pic);
+	return irq;
 }
 
 static void chip_icw1(struct vpic_chip *c, uint8_t value)
@@ -153,22 +160,15 @@ static void chip_icw1(struct vpic_chip *c, uint8_t value)
 
 static void chip_ocw2(struct vpic_chip *c, uint8_t value)
 {
-	int irq = value & OCW2_LEVEL;
+	int irq = value & OCW2_SL ? value & OCW2_LEVEL : chip_highest(c, chip_service(c));
 
-	if (!(value & OCW2_SL)) {
-		/* Neither EOI nor SL: rotation in AEOI mode is turned on or off. */
-		if (!(value & OCW2_EOI)) {
-			c->auto_rotate = value & OCW2_ROTATE;
-			return;
-		}
-		irq = chip_highest(c, chip_service(c));
-		if (irq < 0)
-			return;
-	}
-	if (value & OCW2_EOI)
-		c->isr &= (uint8_t) ~(1u << irq);
-	if (value & OCW2_ROTATE)
+	/* Neither EOI nor SL: rotation in AEOI mode is turned on or off. */
+	if (!(value & (OCW2_SL | OCW2_EOI)))
+		c->auto_rotate = value & OCW2_ROTATE;
+	else if (irq >= 0 && (value & OCW2_ROTATE))
 		c->lowest = (uint8_t)irq;
+	if (irq >= 0 && (value & OCW2_EOI))
+		c->isr &= (uint8_t) ~(1u << irq);
 }
 
 static void chip_ocw3(struct vpic_chip *c, uint8_t value)
@@ -178,16 +178,6 @@ static void chip_ocw3(struct vpic_chip *c, uint8_t value)
 	if (value & OCW3_RR)
 		c->read_isr = value & OCW3_RIS;
 	c->poll = value & OCW3_POLL;
-}
-
-static void chip_command(struct vpic_chip *c, uint8_t value)
-{
-	if (value & ICW1)
-		chip_icw1(c, value);
-	else if (value & OCW3)
-		chip_ocw3(c, value);
-	else
-		chip_ocw2(c, value);
 }
 
 static void chip_data(struct vpic_chip *c, uint8_t value)
@@ -217,23 +207,6 @@ static void chip_data(struct vpic_chip *c, uint8_t value)
 	c->step = c->want_icw4 ? VPIC_ICW4 : VPIC_READY;
 }
 
-static uint8_t chip_read(struct vpic_chip *c, bool data, uint8_t slaves)
-{
-	/* 8259A, "Poll Command": "the next RD pulse" is an acknowledge, whatever A0 is. */
-	if (c->poll) {
-		int irq = chip_request(c, slaves);
-
-		c->poll = false;
-		if (irq < 0)
-			return 0;
-		chip_take(c, irq);
-		return (uint8_t)(0x80 | irq);
-	}
-	if (data)
-		return c->imr;
-	return c->read_isr ? c->isr : chip_irr(c);
-}
-
 void vpic_init(struct vpic *pic)
 {
 	*pic = (struct vpic){ .master.lowest = INPUTS - 1, .slave.lowest = INPUTS - 1 };
@@ -241,58 +214,39 @@ void vpic_init(struct vpic *pic)
 
 uint8_t vpic_read(struct vpic *pic, uint16_t port)
 {
-	uint8_t value = OPEN_BUS;
-	bool polled;
+	struct vpic_chip *c = chip_at(pic, port);
+	int irq;
 
-	switch (port) {
-	case VPIC_MASTER_CMD:
-	case VPIC_MASTER_DATA:
-		value = chip_read(&pic->master, port == VPIC_MASTER_DATA, master_slaves(pic));
-		break;
-	case VPIC_SLAVE_CMD:
-	case VPIC_SLAVE_DATA:
-		polled = pic->slave.poll;
-		value = chip_read(&pic->slave, port == VPIC_SLAVE_DATA, 0);
-		if (polled)
-			vpic_pulse(pic);
-		break;
-	case VPIC_MASTER_ELCR:
-		value = pic->master.elcr;
-		break;
-	case VPIC_SLAVE_ELCR:
-		value = pic->slave.elcr;
-		break;
+	if (!c || is_elcr(port))
+		return c ? c->elcr : OPEN_BUS;
+	if (!c->poll) {
+		if (port & 1)
+			return c->imr;
+		return c->read_isr ? c->isr : chip_irr(c);
 	}
-	return value;
-}
-
-static void chip_elcr(struct vpic_chip *c, uint8_t value)
-{
-	c->elcr = value;
-	c->latch &= (uint8_t)~value;
+	/* 8259A, "Poll Command": "the next RD pulse" is an acknowledge, whatever A0 is. */
+	c->poll = false;
+	irq = c == &pic->slave ? slave_take(pic) : chip_take(pic, c);
+	return (uint8_t)(irq < 0 ? 0 : 0x80 | irq);
 }
 
 void vpic_write(struct vpic *pic, uint16_t port, uint8_t value)
 {
-	switch (port) {
-	case VPIC_MASTER_CMD:
-		chip_command(&pic->master, value);
-		break;
-	case VPIC_MASTER_DATA:
-		chip_data(&pic->master, value);
-		break;
-	case VPIC_SLAVE_CMD:
-		chip_command(&pic->slave, value);
-		break;
-	case VPIC_SLAVE_DATA:
-		chip_data(&pic->slave, value);
-		break;
-	case VPIC_MASTER_ELCR:
-		chip_elcr(&pic->master, value & MASTER_ELCR_WRITABLE);
-		break;
-	case VPIC_SLAVE_ELCR:
-		chip_elcr(&pic->slave, value & SLAVE_ELCR_WRITABLE);
-		break;
+	struct vpic_chip *c = chip_at(pic, port);
+
+	if (!c)
+		return;
+	if (is_elcr(port)) {
+		c->elcr = value & (c == &pic->slave ? SLAVE_ELCR_WRITABLE : MASTER_ELCR_WRITABLE);
+		c->latch &= (uint8_t)~c->elcr;
+	} else if (port & 1) {
+		chip_data(c, value);
+	} else if (value & ICW1) {
+		chip_icw1(c, value);
+	} else if (value & OCW3) {
+		chip_ocw3(c, value);
+	} else {
+		chip_ocw2(c, value);
 	}
 	vpic_cascade(pic);
 }
@@ -307,34 +261,20 @@ void vpic_set_line(struct vpic *pic, unsigned irq, bool high)
 
 bool vpic_intr(const struct vpic *pic)
 {
-	return chip_request(&pic->master, master_slaves(pic)) >= 0;
-}
-
-static uint8_t slave_ack(struct vpic_chip *c)
-{
-	int irq = chip_request(c, 0);
-
-	if (irq < 0)
-		return c->icw2 | SPURIOUS;
-	chip_take(c, irq);
-	return (uint8_t)(c->icw2 | irq);
+	return chip_request(pic, &pic->master) >= 0;
 }
 
 uint8_t vpic_ack(struct vpic *pic)
 {
-	struct vpic_chip *slave = &pic->slave;
-	int irq = chip_request(&pic->master, master_slaves(pic));
-	uint8_t vector;
+	const struct vpic_chip *c = &pic->master;
+	int irq = chip_take(pic, &pic->master);
 
-	if (irq < 0)
-		return pic->master.icw2 | SPURIOUS;
-	chip_take(&pic->master, irq);
-	if (!(master_slaves(pic) >> irq & 1))
-		return (uint8_t)(pic->master.icw2 | irq);
-	/* The master puts the number of its input on the CAS lines, and the slave with that ID answers. */
-	if (slave->single || (slave->icw3 & ICW3_ID) != irq)
-		return OPEN_BUS;
-	vector = slave_ack(slave);
-	vpic_pulse(pic);
-	return vector;
+	if (irq >= 0 && (chip_slaves(pic, c) >> irq & 1)) {
+		c = &pic->slave;
+		/* The master puts the number of its input on the CAS lines, and the slave with that ID answers. */
+		if (c->single || (c->icw3 & ICW3_ID) != irq)
+			return OPEN_BUS;
+		irq = slave_take(pic);
+	}
+	return (uint8_t)(c->icw2 | (irq < 0 ? SPURIOUS : irq));
 }

@@ -55,10 +55,8 @@ struct vpic {
 /* Power-on state: nothing initialised, nothing accepted, every line low. There is no firmware in here. */
 void vpic_init(struct vpic *pic);
 
-/* An 8-bit read of one of the six ports; any other reads 0xff. A poll acknowledges, hence no const. */
+/* 8-bit accesses to the six ports; any other reads 0xff and ignores writes. A read can be a poll, an acknowledge. */
 uint8_t vpic_read(struct vpic *pic, uint16_t port);
-
-/* An 8-bit write to one of the six ports; any other is ignored. */
 void vpic_write(struct vpic *pic, uint16_t port, uint8_t value);
 
 /* The wire of IRQ 0 to 15 goes high or low. IRQ 2, the cascade, has no wire: it and others are ignored. */
@@ -68,10 +66,9 @@ void vpic_set_line(struct vpic *pic, unsigned irq, bool high);
 bool vpic_intr(const struct vpic *pic);
 
 /*
- * An interrupt-acknowledge sequence (both INTA cycles): returns the vector. It is valid with INTR low: the
- * request may have been withdrawn, and the vector is then that of the spurious IRQ 7 (or 15). INTR drops
- * during the sequence and may be up again after it. Whoever feeds it to an edge-triggered input (an IOAPIC's
- * ExtINT entry) must show a low level in between.
+ * An interrupt-acknowledge sequence (both INTA cycles): returns the vector. It is valid with INTR low: the request may
+ * have been withdrawn, and the vector is then that of the spurious IRQ 7 (or 15). INTR drops during the sequence and may
+ * be up again after it: an edge-triggered input (an IOAPIC's ExtINT entry) must be shown a low level in between.
  */
 uint8_t vpic_ack(struct vpic *pic);
 

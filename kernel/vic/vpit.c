@@ -7,14 +7,14 @@
 #define CONTROL_MODE   0x0e
 #define CONTROL_ACCESS 0x30
 #define CONTROL_BITS   0x3f
-#define CONTROL_SELECT 0xc0
+
+#define CONTROL_SELECT_SHIFT 6 /* a channel; the number after the last one is the read-back command */
 
 #define ACCESS_LATCH 0x00
 #define ACCESS_LSB   0x10
 #define ACCESS_MSB   0x20
 #define ACCESS_BOTH  0x30
 
-#define SELECT_READ_BACK     0xc0
 #define READ_BACK_NO_COUNT   0x20
 #define READ_BACK_NO_STATUS  0x10
 #define READ_BACK_CHANNEL(n) (2u << (n))
@@ -40,30 +40,22 @@ enum mode {
 	MODE_HARD,     /* 5: hardware triggered strobe */
 };
 
-/* What distinguishes them; the data sheet's table "Gate Pin Operations Summary" is the last three columns. */
-static const struct {
-	bool load_new;  /* a count written while counting is loaded at once, not at the end of the cycle */
-	bool low_start; /* OUT is low after the control word */
-	bool strobe;    /* terminal count is one CLK pulse of OUT low */
-	bool periodic;
-	bool gate_stops;   /* a low gate stops counting */
-	bool gate_raises;  /* a low gate sets OUT high */
-	bool gate_trigger; /* a rising gate loads the count */
-} modes[] = {
-	[MODE_TERMINAL] = { .load_new = true, .low_start = true, .gate_stops = true },
-	[MODE_ONE_SHOT] = { .gate_trigger = true },
-	[MODE_RATE] = { .periodic = true, .gate_stops = true, .gate_raises = true, .gate_trigger = true },
-	[MODE_SQUARE] = { .periodic = true, .gate_stops = true, .gate_raises = true, .gate_trigger = true },
-	[MODE_STROBE] = { .load_new = true, .strobe = true, .gate_stops = true },
-	[MODE_HARD] = { .strobe = true, .gate_trigger = true },
-};
+/*
+ * Sets of modes. "Gate Pin Operations Summary": a rising gate loads the count of all but modes 0 and 4; a low one stops
+ * all but the triggered, and sets OUT of the periodic high.
+ */
+#define PERIODIC  (1u << MODE_RATE | 1u << MODE_SQUARE)
+#define TRIGGERED (1u << MODE_ONE_SHOT | 1u << MODE_HARD)
+#define STROBES   (1u << MODE_STROBE | 1u << MODE_HARD) /* terminal count is one CLK pulse of OUT low */
 
-static enum mode channel_mode(const struct vpit_channel *c)
+static bool channel_is(const struct vpit_channel *c, unsigned set)
 {
-	unsigned mode = (c->control & CONTROL_MODE) >> 1;
+	return set >> c->mode & 1;
+}
 
-	/* "X" bits of the control word: 110 is mode 2, 111 is mode 3. */
-	return (enum mode)(mode > MODE_HARD ? mode - 4 : mode);
+static uint32_t channel_radix(const struct vpit_channel *c)
+{
+	return c->control & CONTROL_BCD ? 10 : 16;
 }
 
 /* The counting element wraps from 0 to this less one. */
@@ -72,23 +64,26 @@ static uint32_t channel_modulus(const struct vpit_channel *c)
 	return c->control & CONTROL_BCD ? 10000 : 0x10000;
 }
 
-/* Digits above 9 are nobody's business: the result is some count of four digits. */
+/* Digits above 9 are nobody's business: the result is some count of four digits. 0 is the largest count. */
 static uint32_t channel_decode(const struct vpit_channel *c, uint32_t raw)
 {
-	uint32_t count = raw;
+	uint32_t count = 0;
 
-	if (c->control & CONTROL_BCD)
-		count = (raw >> 12) * 1000 + (raw >> 8 & 15) * 100 + (raw >> 4 & 15) * 10 + (raw & 15);
+	for (int shift = 12; shift >= 0; shift -= 4)
+		count = count * channel_radix(c) + (raw >> shift & 15);
 	count %= channel_modulus(c);
-	return count ? count : channel_modulus(c); /* 0 is the largest count */
+	return count ? count : channel_modulus(c);
 }
 
 static uint32_t channel_encode(const struct vpit_channel *c, uint32_t count)
 {
-	count %= channel_modulus(c);
-	if (!(c->control & CONTROL_BCD))
-		return count;
-	return count / 1000 << 12 | count / 100 % 10 << 8 | count / 10 % 10 << 4 | count % 10;
+	uint32_t raw = 0;
+
+	for (int shift = 0; shift < 16; shift += 4) {
+		raw |= count % channel_radix(c) << shift;
+		count /= channel_radix(c);
+	}
+	return raw;
 }
 
 static void channel_out(struct vpit_channel *c, bool out)
@@ -99,14 +94,14 @@ static void channel_out(struct vpit_channel *c, bool out)
 
 static bool channel_runs(const struct vpit_channel *c)
 {
-	return c->counting && (c->gate || !modes[channel_mode(c)].gate_stops);
+	return c->counting && (c->gate || channel_is(c, TRIGGERED));
 }
 
 /* The counting element at tick t, with no event between c->at and t. */
 static uint32_t channel_count(const struct vpit_channel *c, uint64_t t)
 {
 	uint32_t modulus = channel_modulus(c);
-	uint32_t step = channel_mode(c) == MODE_SQUARE ? 2 : 1;
+	uint32_t step = c->mode == MODE_SQUARE ? 2 : 1;
 	uint32_t gone = (uint32_t)((t - c->at) % modulus) * step % modulus;
 
 	/* The modulus stands for a largest count that has not begun: it is not terminal count. */
@@ -115,72 +110,62 @@ static uint32_t channel_count(const struct vpit_channel *c, uint64_t t)
 	return (c->count + modulus - gone) % modulus;
 }
 
+/* Makes tick `now` the start of the reckoning, before what it depends on changes. */
+static void channel_freeze(struct vpit_channel *c, uint64_t now)
+{
+	c->count = channel_count(c, now);
+	c->at = now;
+}
+
 /* Ticks from c->at to the next change of OUT by counting, or VPIT_NEVER. */
 static uint64_t channel_span(const struct vpit_channel *c)
 {
-	enum mode mode = channel_mode(c);
-
 	/* The pulse of a strobe ends with its CLK cycle: neither the gate nor anything else lengthens it. */
-	if (modes[mode].strobe && !c->out)
+	if (channel_is(c, STROBES) && !c->out)
 		return 1;
 	if (!channel_runs(c) || !c->armed)
 		return VPIT_NEVER;
 	/* Square wave: steps of two, and an odd count is one CLK pulse longer in the high half. */
-	if (mode == MODE_SQUARE)
+	if (c->mode == MODE_SQUARE)
 		return c->cycle / 2 + (c->out ? c->cycle & 1 : 0);
 	/* Rate generator: low for the CLK cycle in which the count is 1. */
-	if (mode == MODE_RATE)
+	if (c->mode == MODE_RATE)
 		return c->out ? c->count - 1 : 1;
 	return c->count;
 }
 
+/* 8254, "Minimum and Maximum Initial Counts": the least of modes 2 and 3 is 2. With 1, OUT rests high. */
 static bool channel_rests(const struct vpit_channel *c)
 {
-	return modes[channel_mode(c)].periodic && c->cycle == 1;
+	return channel_is(c, PERIODIC) && c->cycle == 1;
 }
 
 /* The count register goes into the counting element with the CLK pulse at tick t. */
 static void channel_load(struct vpit_channel *c, uint64_t t)
 {
 	c->cycle = c->reload;
-	c->count = channel_mode(c) == MODE_SQUARE ? c->reload & ~1u : c->reload;
+	c->count = c->mode == MODE_SQUARE ? c->reload & ~1u : c->reload;
 	c->at = t;
 	c->null = false;
-	c->counting = true;
+	c->counting = !channel_rests(c);
 	c->armed = true;
-	/*
-	 * 8254, "Minimum and Maximum Initial Counts": the least count of modes 2 and 3 is 2. With 1,
-	 * OUT rests high until a better one is written.
-	 */
-	if (channel_rests(c)) {
-		c->counting = false;
+	if (channel_rests(c))
 		channel_out(c, true);
-	}
 }
 
 /* OUT changes at tick t because of the count. */
 static void channel_expire(struct vpit_channel *c, uint64_t t)
 {
-	enum mode mode = channel_mode(c);
-
-	if (modes[mode].periodic) {
-		channel_out(c, !c->out);
-		/*
-		 * 8254, "Mode 2" and "Mode 3": a new count is loaded at the end of the cycle, in the square
-		 * wave already at the end of the half-cycle.
-		 */
-		if (c->out || mode == MODE_SQUARE) {
-			channel_load(c, t);
-		} else {
-			c->count = 1;
-			c->at = t;
-		}
+	channel_freeze(c, t);
+	if (!channel_is(c, PERIODIC)) {
+		c->armed = channel_is(c, STROBES) && c->out;
+		channel_out(c, !c->armed);
 		return;
 	}
-	c->count = channel_count(c, t);
-	c->at = t;
-	c->armed = modes[mode].strobe && c->out;
-	channel_out(c, !c->armed);
+	channel_out(c, !c->out);
+	/* 8254, "Mode 2" and "Mode 3": a new count is loaded at the end of the cycle, in mode 3 of the half-cycle. */
+	if (c->out || c->mode == MODE_SQUARE)
+		channel_load(c, t);
 }
 
 /* The next event, if it is not after `until`: true, and *t. */
@@ -196,28 +181,22 @@ static bool channel_event(const struct vpit_channel *c, uint64_t until, uint64_t
 /* A CLK pulse that loads a count replaces the old one: it is not also terminal count of that. */
 static void channel_step(struct vpit_channel *c, uint64_t t)
 {
-	enum mode mode = channel_mode(c);
-
 	if (t != c->load_at) {
 		channel_expire(c, t);
 		return;
 	}
 	c->load_at = VPIT_NEVER;
 	channel_load(c, t);
-	channel_out(c, mode != MODE_TERMINAL && mode != MODE_ONE_SHOT);
+	channel_out(c, c->mode > MODE_ONE_SHOT);
 }
 
-/*
- * Skips the whole periods between the start of a cycle, at c->at, and tick `now`: the cost of looking does
- * not depend on how long nobody looked.
- */
+/* Skips whole periods from the start of a cycle: the cost of looking does not depend on how long nobody looked. */
 static void channel_skip(struct vpit_channel *c, uint64_t now)
 {
 	uint64_t periods;
 
-	if (!modes[channel_mode(c)].periodic || !c->out || c->null || channel_span(c) == VPIT_NEVER)
-		return;
-	if (c->load_at != VPIT_NEVER)
+	if (!channel_is(c, PERIODIC) || !c->out || c->null || c->load_at != VPIT_NEVER ||
+	    channel_span(c) == VPIT_NEVER)
 		return;
 	periods = (now - c->at) / c->cycle;
 	c->at += periods * c->cycle;
@@ -233,123 +212,92 @@ static void channel_advance(struct vpit_channel *c, uint64_t now)
 		channel_step(c, t);
 }
 
-/* Makes tick `now` the start of the reckoning, before what it depends on changes. */
-static void channel_freeze(struct vpit_channel *c, uint64_t now)
-{
-	c->count = channel_count(c, now);
-	c->at = now;
-}
-
+/* 8254, "Counter Latch Command": what is latched is held until read, "or until the Counter is reprogrammed". */
 static void channel_control(struct vpit_channel *c, uint8_t value, uint64_t now)
 {
-	channel_freeze(c, now);
-	c->control = value & CONTROL_BITS;
-	/* 8254, "Counter Latch Command": held until read, "or until the Counter is reprogrammed". */
-	c->latch_full = false;
-	c->status_full = false;
-	c->read_high = false;
-	c->write_high = false;
-	c->written = false;
-	c->null = true;
-	c->counting = false;
-	c->load_at = VPIT_NEVER;
-	channel_out(c, !modes[channel_mode(c)].low_start);
-}
+	unsigned mode = (value & CONTROL_MODE) / 2u;
 
-/* 8254, "Mode 0": the first of two bytes disables counting; OUT goes low at once, without a CLK pulse. */
-static void channel_half(struct vpit_channel *c, uint8_t value, uint64_t now)
-{
-	c->low = value;
-	c->write_high = true;
-	if (channel_mode(c) != MODE_TERMINAL)
-		return;
-	channel_freeze(c, now);
-	c->counting = false;
-	c->load_at = VPIT_NEVER;
-	channel_out(c, false);
+	*c = (struct vpit_channel){
+		.at = now,
+		.load_at = VPIT_NEVER,
+		.rises = c->rises,
+		.count = channel_count(c, now),
+		.control = value & CONTROL_BITS,
+		.mode = (uint8_t)(mode > MODE_HARD ? mode - 4 : mode),
+		.null = true,
+		.gate = c->gate,
+		.out = c->out,
+	};
+	channel_out(c, c->mode != MODE_TERMINAL);
 }
 
 static void channel_write(struct vpit_channel *c, uint8_t value, uint64_t now)
 {
-	enum mode mode = channel_mode(c);
 	uint8_t access = c->control & CONTROL_ACCESS;
-	uint32_t raw = access == ACCESS_LSB ? value : (uint32_t)value << 8;
 
-	if (access == ACCESS_BOTH) {
-		if (!c->write_high) {
-			channel_half(c, value, now);
-			return;
-		}
-		raw |= c->low;
-		c->write_high = false;
-	}
-	c->reload = channel_decode(c, raw);
-	c->null = true;
-	if (mode == MODE_TERMINAL) {
-		c->armed = false;
+	/* The first of two bytes. 8254, "Mode 0": it disables counting; OUT goes low at once, without a CLK pulse. */
+	if (c->mode == MODE_TERMINAL) {
+		channel_freeze(c, now);
+		c->counting = false;
+		c->load_at = VPIT_NEVER;
 		channel_out(c, false);
 	}
+	if (access == ACCESS_BOTH && !c->write_high) {
+		c->low = value;
+		c->write_high = true;
+		return;
+	}
+	c->write_high = false;
+	c->reload = channel_decode(c, access == ACCESS_LSB ? value : (uint32_t)value << 8 | c->low);
+	c->null = true;
 	/* The triggered modes wait for the gate, the periodic ones for the end of a cycle. */
-	if (modes[mode].load_new || (modes[mode].periodic && !c->written) || channel_rests(c))
+	if (!channel_is(c, PERIODIC | TRIGGERED) || (channel_is(c, PERIODIC) && !c->written) ||
+	    channel_rests(c))
 		c->load_at = now + 1;
 	c->written = true;
 }
 
-static void channel_latch_count(struct vpit_channel *c, uint64_t now)
+/* 8254, "Counter Latch Command": a second one before the count is read is ignored. So it is with the status. */
+static void channel_latch(struct vpit_channel *c, bool count, bool status, uint64_t now)
 {
-	uint32_t raw = channel_encode(c, channel_count(c, now));
-
-	/* 8254, "Counter Latch Command": a second one before the count is read is ignored. */
-	if (c->latch_full)
-		return;
-	c->latch[0] = (uint8_t)raw;
-	c->latch[1] = (uint8_t)(raw >> 8);
-	c->latch_full = true;
-}
-
-static void channel_latch_status(struct vpit_channel *c)
-{
-	if (c->status_full)
-		return;
-	c->status = (uint8_t)((c->out ? STATUS_OUT : 0) | (c->null ? STATUS_NULL : 0) | c->control);
-	c->status_full = true;
+	if (count && !c->latch_full) {
+		c->latch = (uint16_t)channel_encode(c, channel_count(c, now));
+		c->latch_full = true;
+	}
+	if (status && !c->status_full) {
+		c->status = (uint8_t)((c->out ? STATUS_OUT : 0) | (c->null ? STATUS_NULL : 0) | c->control);
+		c->status_full = true;
+	}
 }
 
 static uint8_t channel_read(struct vpit_channel *c, uint64_t now)
 {
 	uint8_t access = c->control & CONTROL_ACCESS;
-	bool both = access == ACCESS_BOTH;
-	bool high = both ? c->read_high : access == ACCESS_MSB;
-	uint32_t raw;
+	bool high = access == ACCESS_MSB || c->read_high;
+	uint32_t raw = c->latch_full ? c->latch : channel_encode(c, channel_count(c, now));
 
 	/* 8254, "Read-Back Command": if both are latched, the first read returns the status. */
 	if (c->status_full) {
 		c->status_full = false;
 		return c->status;
 	}
-	c->read_high = both && !high;
-	if (c->latch_full) {
-		c->latch_full = c->read_high;
-		return c->latch[high];
-	}
-	raw = channel_encode(c, channel_count(c, now));
+	c->read_high = access == ACCESS_BOTH && !high;
+	c->latch_full = c->latch_full && c->read_high;
 	return (uint8_t)(high ? raw >> 8 : raw);
 }
 
 static void channel_gate(struct vpit_channel *c, bool gate, uint64_t now)
 {
-	enum mode mode = channel_mode(c);
-
 	if (gate == c->gate)
 		return;
 	channel_freeze(c, now);
 	c->gate = gate;
-	if (!gate && modes[mode].gate_raises) {
+	if (gate && channel_is(c, PERIODIC | TRIGGERED) && c->written)
+		c->load_at = now + 1;
+	if (!gate && channel_is(c, PERIODIC)) {
 		/* Only a trigger goes on from here, and it loads the count anew. */
 		c->counting = false;
 		channel_out(c, true);
-	} else if (gate && modes[mode].gate_trigger && c->written) {
-		c->load_at = now + 1;
 	}
 }
 
@@ -367,20 +315,10 @@ void vpit_init(struct vpit *pit, uint64_t now)
 {
 	*pit = (struct vpit){ .now = now };
 	for (unsigned i = 0; i < VPIT_CHANNELS; i++) {
-		/*
-		 * 8254: before the first control word everything is undefined. High, so that the first
-		 * control word of a periodic mode makes no edge.
-		 */
-		pit->channel[i] = (struct vpit_channel){
-			.at = now,
-			.load_at = VPIT_NEVER,
-			.reload = 0x10000,
-			.cycle = 0x10000,
-			.control = ACCESS_BOTH | MODE_SQUARE << 1,
-			.null = true,
-			.gate = i != 2,
-			.out = true,
-		};
+		/* 8254: before the first control word all is undefined. High: that of a periodic mode makes no edge. */
+		pit->channel[i].out = true;
+		pit->channel[i].gate = i != 2;
+		channel_control(&pit->channel[i], ACCESS_BOTH | MODE_SQUARE << 1, now);
 	}
 }
 
@@ -395,47 +333,34 @@ uint8_t vpit_read(struct vpit *pit, uint16_t port, uint64_t now)
 static void vpit_read_back(struct vpit *pit, uint8_t value, uint64_t now)
 {
 	for (unsigned i = 0; i < VPIT_CHANNELS; i++) {
-		if (!(value & READ_BACK_CHANNEL(i)))
-			continue;
-		if (!(value & READ_BACK_NO_COUNT))
-			channel_latch_count(&pit->channel[i], now);
-		if (!(value & READ_BACK_NO_STATUS))
-			channel_latch_status(&pit->channel[i]);
+		if (value & READ_BACK_CHANNEL(i))
+			channel_latch(&pit->channel[i], !(value & READ_BACK_NO_COUNT),
+			              !(value & READ_BACK_NO_STATUS), now);
 	}
 }
 
 void vpit_write(struct vpit *pit, uint16_t port, uint8_t value, uint64_t now)
 {
-	struct vpit_channel *c;
+	unsigned select = value >> CONTROL_SELECT_SHIFT;
 
 	now = vpit_advance(pit, now);
-	if (port < VPIT_CHANNEL0 || port > VPIT_CONTROL)
-		return;
-	if (port < VPIT_CONTROL) {
+	if (port >= VPIT_CHANNEL0 && port < VPIT_CONTROL)
 		channel_write(&pit->channel[port - VPIT_CHANNEL0], value, now);
+	else if (port != VPIT_CONTROL)
 		return;
-	}
-	if ((value & CONTROL_SELECT) == SELECT_READ_BACK) {
+	else if (select == VPIT_CHANNELS)
 		vpit_read_back(pit, value, now);
-		return;
-	}
-	c = &pit->channel[value >> 6];
-	if ((value & CONTROL_ACCESS) == ACCESS_LATCH)
-		channel_latch_count(c, now);
+	else if ((value & CONTROL_ACCESS) == ACCESS_LATCH)
+		channel_latch(&pit->channel[select], true, false, now);
 	else
-		channel_control(c, value, now);
+		channel_control(&pit->channel[select], value, now);
 }
 
 uint8_t vpit_port61_read(struct vpit *pit, uint64_t now)
 {
-	uint8_t value = pit->port61;
-
 	now = vpit_advance(pit, now);
-	if (now / REFRESH_TICKS & 1)
-		value |= PORT61_REFRESH;
-	if (pit->channel[2].out)
-		value |= PORT61_OUT2;
-	return value;
+	return (uint8_t)(pit->port61 | (now / REFRESH_TICKS & 1 ? PORT61_REFRESH : 0) |
+	                 (pit->channel[2].out ? PORT61_OUT2 : 0));
 }
 
 void vpit_port61_write(struct vpit *pit, uint8_t value, uint64_t now)
@@ -470,7 +395,7 @@ uint64_t vpit_deadline(struct vpit *pit, uint64_t now)
 
 	vpit_advance(pit, now);
 	c = pit->channel[0];
-	pulse = channel_mode(&c) == MODE_RATE || modes[channel_mode(&c)].strobe;
+	pulse = c.mode == MODE_RATE || channel_is(&c, STROBES);
 	before = c.out;
 	rises = c.rises;
 	/* Played on a copy. At most a load, a fall and a rise: every other event changes OUT. */

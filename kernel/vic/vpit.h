@@ -20,10 +20,11 @@ struct vpit_channel {
 	uint32_t count;   /* counting element, 0 to 65536 */
 	uint32_t reload;  /* count register, 1 to 65536 */
 	uint32_t cycle;   /* the count with which the current cycle or half-cycle began */
-	uint8_t control;  /* access, mode and BCD bits exactly as written */
-	uint8_t low;      /* first byte of a two-byte count, until the second one comes */
-	uint8_t latch[2]; /* latched count: LSB, MSB */
+	uint16_t latch;   /* latched count */
 	uint8_t status;   /* latched status */
+	uint8_t control;  /* access, mode and BCD bits exactly as written */
+	uint8_t mode;     /* 0 to 5: the modes "X10" and "X11" are 2 and 3 */
+	uint8_t low;      /* first byte of a two-byte count */
 	bool latch_full;
 	bool status_full;
 	bool read_high;  /* two-byte access: the next read is the MSB */
@@ -57,10 +58,11 @@ struct vpit_edges {
 /* Nothing programmed, nothing counts, every OUT is high; gates 0 and 1 are high for good, gate 2 is low. */
 void vpit_init(struct vpit *pit, uint64_t now);
 
-/* An 8-bit read of port 0x40 to 0x43. The control port has nothing to read: 0xff. */
+/*
+ * 8-bit accesses to port 0x40 to 0x43; the control port reads 0xff. After a write OUT may have changed: ask vpit_tick()
+ * and vpit_deadline() again.
+ */
 uint8_t vpit_read(struct vpit *pit, uint16_t port, uint64_t now);
-
-/* An 8-bit write to port 0x40 to 0x43. OUT may change at once: ask vpit_tick() and vpit_deadline() again. */
 void vpit_write(struct vpit *pit, uint16_t port, uint8_t value, uint64_t now);
 
 /* Port 0x61: bits 3:0 as written (bit 0 is gate 2), bit 4 toggles with each refresh, bit 5 is OUT 2. */
@@ -71,17 +73,16 @@ void vpit_port61_write(struct vpit *pit, uint8_t value, uint64_t now);
 bool vpit_out(struct vpit *pit, unsigned channel, uint64_t now);
 
 /*
- * Brings channel 0 up to date, and says what its OUT did. The caller drives IRQ 0 with it: if rises is not 0,
- * low and then high; then the level `out`. However many periods went by unseen, that is one edge: missed
- * periods collapse, as they do in a controller that has one request bit for the line. `rises` tells how many
- * there were.
+ * Brings channel 0 up to date, and says what its OUT did. The caller drives IRQ 0: if rises is not 0, low and then
+ * high; then the level `out`. Periods that went by unseen are one edge, as they are in a controller that has one
+ * request bit for the line; `rises` tells how many there were.
  */
 struct vpit_edges vpit_tick(struct vpit *pit, uint64_t now);
 
 /*
- * The next tick, later than now, at which OUT of channel 0 changes level if nobody writes; VPIT_NEVER if it
- * does not. A low pulse of one CLK (modes 2, 4, 5) is one change, at its end: vpit_tick() tells of both edges
- * there. The guest can make these two ticks apart; the caller bounds how often it lets itself be woken.
+ * The next tick, later than now, at which OUT of channel 0 changes if nobody writes; VPIT_NEVER: it does not. A low
+ * pulse of one CLK (modes 2, 4, 5) is one change, at its end: vpit_tick() tells of both edges there. A guest can make
+ * these two ticks apart; the caller bounds how often it lets itself be woken.
  */
 uint64_t vpit_deadline(struct vpit *pit, uint64_t now);
 

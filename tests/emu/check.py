@@ -53,11 +53,12 @@ def table_faults(scenario, seen):
     name = scenario.keys.get("table")
     if not name:
         return []
-    rows = [row.split(",") for guest in scenario.guests
-            for row in console.tables(seen.guests.get(guest, [])).get(name, [])]
-    if not rows:
+    tables = [console.tables(seen.guests.get(guest, [])).get(name) for guest in scenario.guests]
+    tables = [[row.split(",") for row in table] for table in tables if table]
+    if not tables:
         return [f"the table {name} is missing"]
-    header, *body = rows
+    header = tables[0][0]
+    body = [row for table in tables for row in table[1:]]
     faults = [f"{name}: a row of {len(row)} columns under {len(header)}"
               for row in body if len(row) != len(header)]
     if len(body) != int(scenario.keys.get("rows", len(body))):

@@ -9,7 +9,7 @@ from tests.lint import tree
 MAX_FUNCTION = 60
 MAX_FILE = 500
 MAX_MAKEFILE = 200
-MAX_HYPERVISOR = 10000
+MAX_HYPERVISOR = 10000  # lines of code: blank lines and comments are not a reason to stop explaining
 FORMAT_VERSION = 14
 SOURCES = (".c", ".h", ".S", ".ld", ".py", ".sh")
 VMX_WORDS = re.compile(r"vmcs|vmread|vmwrite|vmlaunch|vmresume|vmxon", re.I)
@@ -69,9 +69,9 @@ def hypervisor_size():
     paths = tree.files(".c", ".h", ".S", under=("boot", "kernel", "arch"))
     size = sum(len(tree.text(path).splitlines()) for path in paths)
     of_code = sum(bool(line.strip()) for path in paths for line in tree.code(tree.text(path)).splitlines())
-    if size < MAX_HYPERVISOR:
+    if of_code < MAX_HYPERVISOR:
         return []
-    return [f"{size} lines, {of_code} of them code: not under {MAX_HYPERVISOR}"]
+    return [f"{of_code} lines of code (of {size} in all): not under {MAX_HYPERVISOR}"]
 
 
 def first_lines():

@@ -26,7 +26,7 @@ def run_target(name, limit, seconds):
     corpora = [str(found)]
     if (ROOT / f"tests/fuzz/corpus/{name}").is_dir():
         corpora.append(str(ROOT / f"tests/fuzz/corpus/{name}"))
-    command = [str(ROOT / "build/fuzz" / name), limit, "-print_final_stats=1", "-timeout=10",
+    command = [str(ROOT / "build/fuzz" / name), limit, "-print_final_stats=1", "-timeout=60",
                "-rss_limit_mb=2048", f"-artifact_prefix={ROOT}/build/fuzz/{name}-", *corpora]
     start = time.monotonic()
     try:

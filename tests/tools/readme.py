@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-# Writes the tables of README.md from the CSV files that `make run` left, so that no figure there is typed by hand.
-# The curve that it drew becomes docs/saturation.svg.
+# Writes the tables of README.md and docs/performance.md from the CSV files that `make run` and `make bench` left, so that
+# no figure there is typed by hand. The curve that `make run` drew becomes docs/saturation.svg.
 import csv
 import pathlib
 import re
@@ -10,18 +10,40 @@ import sys
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 
-# Columns of the CSV, and what they are called in the README.
+# Columns of the CSV, and what they are called in the text.
 ROUTES = {
     "route": "route", "manner": "manner", "rung": "rung", "consumed": "consumed", "coalesced": "coalesced",
     "stranded": "stranded", "misdirected": "misdirected", "lost": "lost", "doubled": "doubled",
     "share0": "VCPU 0", "share1": "VCPU 1", "share2": "VCPU 2", "share3": "VCPU 3",
     "exits_per_event": "exits/event", "hv_ticks_per_event": "ticks/event",
 }
+OPERATIONS = {
+    "title": "operation", "ticks": "ticks", "exits": "exits", "kvm": "KVM", "xen": "Xen",
+    "of_better": "of the better", "goal": "goal", "met": "met",
+}
+PORTS = {
+    "vms": "VMs", "vcpus": "VCPUs", "ports": "ports/VCPU", "ring_ticks": "ring", "ring_exits": "exits",
+    "upcall_ticks": "ring and upcall", "upcall_exits": "exits", "remote_ticks": "to another VCPU",
+    "remote_exits": "exits",
+}
+WORDS = ("route", "manner", "title", "met")
+
+# Table: its file, columns, the text that it belongs in, and which of its rows.
+TABLES = {
+    "routes": ("build/run/routes.csv", ROUTES, "README.md", lambda row: True),
+    "operations": ("build/bench/operations.csv", OPERATIONS, "docs/performance.md", lambda row: True),
+    "ports": ("build/bench/ports.csv", PORTS, "docs/performance.md", lambda row: row["vms"] in ("1", "8")),
+}
+CURVE = TOP / "build/run/saturation.svg"
 
 
-def cell(column, value):
+def cell(column, value, row):
     if column in ("route", "manner"):
         return f"`{value}`"
+    if column.startswith("remote") and row["vcpus"] == "1":
+        return "–"
+    if value and column == "of_better":
+        return f"{100 * float(value):,.0f} %"
     if value and column.startswith("share"):
         return f"{float(value):.0f} %"
     if value and value.isdigit():
@@ -29,32 +51,40 @@ def cell(column, value):
     return value or "–"
 
 
-def markdown(path, columns):
+def markdown(path, columns, wanted):
     lines = ["| " + " | ".join(columns.values()) + " |",
-             "|" + "|".join("---" if c in ("route", "manner") else "--:" for c in columns) + "|"]
-    with open(path, newline="", encoding="ascii") as file:
-        for row in csv.DictReader(file):
-            lines.append("| " + " | ".join(cell(c, row[c]) for c in columns) + " |")
+             "|" + "|".join("---" if c in WORDS else "--:" for c in columns) + "|"]
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in filter(wanted, csv.DictReader(file)):
+            lines.append("| " + " | ".join(cell(c, row[c], row) for c in columns) + " |")
     return "\n".join(lines)
 
 
-def main():
-    source = TOP / "build/run/routes.csv"
-    if not source.exists():
-        sys.exit(f"{source.relative_to(TOP)} is not there: `make run` writes it")
-    readme = TOP / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    pattern = re.compile(r"(<!-- routes:[^\n]*-->\n).*?(<!-- end of routes -->)", re.S)
-    text, found = pattern.subn(lambda m: m[1] + markdown(source, ROUTES) + "\n" + m[2], text)
+def write(name, source, columns, document, wanted):
+    """Puts one table between its marks. Returns what is wrong, or nothing."""
+    if not (TOP / source).exists():
+        return f"{source} is not there: `make {'run' if 'run' in source else 'bench'}` writes it"
+    text = (TOP / document).read_text(encoding="utf-8")
+    table = markdown(TOP / source, columns, wanted)
+    pattern = re.compile(rf"(<!-- {name}:[^\n]*-->\n).*?(<!-- end of {name} -->)", re.S)
+    text, found = pattern.subn(lambda m: m[1] + table + "\n" + m[2], text)
     if found != 1:
-        sys.exit("README.md has no place for the table of routes")
-    readme.write_text(text, encoding="utf-8")
-    print("  README  table of routes")
-    curve = TOP / "build/run/saturation.svg"
-    if not curve.exists():
-        sys.exit(f"{curve.relative_to(TOP)} is not there: `make run` draws it where gnuplot is installed")
-    shutil.copyfile(curve, TOP / "docs/saturation.svg")
-    print("  README  saturation curve")
+        return f"{document} has no place for the table of {name}"
+    (TOP / document).write_text(text, encoding="utf-8")
+    print(f"  README  {document}: table of {name}")
+    return None
+
+
+def main():
+    wrong = [write(name, *table) for name, table in TABLES.items()]
+    if CURVE.exists():
+        shutil.copyfile(CURVE, TOP / "docs/saturation.svg")
+        print("  README  docs/saturation.svg")
+    else:
+        wrong.append(f"{CURVE.relative_to(TOP)} is not there: `make run` draws it where gnuplot is installed")
+    wrong = [text for text in wrong if text]
+    if wrong:
+        sys.exit("\n".join(wrong))
 
 
 if __name__ == "__main__":

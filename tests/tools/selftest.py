@@ -5,6 +5,7 @@ import sys
 import unittest
 from unittest import mock
 
+from tests.bench import run as bench
 from tests.emu import check, console, machine, scenario
 from tests.lint import tree
 from tests.tools import programs
@@ -111,6 +112,33 @@ class Counting(unittest.TestCase):
         source = "/* {\n} */\nstatic int\nf(int a,\n  int b)\n{\n\tputs(\"}\");\n\tif (a)\n\t{\n\t}\n}\n"
         source += "\nstruct s {\n\tint x;\n};\n"
         self.assertEqual(list(tree.functions(source)), [("f", 6, 6)])
+
+
+class Bench(unittest.TestCase):
+    """What became dearer, or grows with the ports, is a complaint."""
+
+    @staticmethod
+    def complaints(*rows):
+        before = [{"run": "r", "operation": "cpuid", "ticks": "200", "exits": "1.00"},
+                  {"run": "other", "operation": "port", "ticks": "1", "exits": "1.00"}]
+        keys = ("operation", "ticks", "exits")
+        with mock.patch.multiple(bench, read_csv=lambda path: before, tools=lambda: "", baseline_tools=lambda: ""):
+            return bench.complaints([dict(zip(keys, row)) for row in rows], "r")
+
+    def test_regressions(self):
+        self.assertEqual(self.complaints(("cpuid", "210", "1.01")), [])
+        for rows in ([("cpuid", "211", "1.00")], [("cpuid", "200", "1.07")], [],
+                     [("cpuid", "200", "1.00"), ("new", "1", "0.00")]):
+            self.assertEqual(len(self.complaints(*rows)), 1, rows)
+
+    def test_flatness(self):
+        def judged_ports(*ticks):
+            return bench.not_flat([{"vms": "1", "vcpus": "1", **dict.fromkeys(bench.COSTS, value)}
+                                   for value in ticks])
+
+        self.assertEqual(judged_ports("100", "110", "105", "100"), [])
+        self.assertEqual(len(judged_ports("100", "111", "105", "100")), len(bench.COSTS))
+        self.assertEqual(len(judged_ports("100", "100")), 1)
 
 
 def run_all():

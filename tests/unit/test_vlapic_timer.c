@@ -181,6 +181,10 @@ static void masked(void **state)
 	v = timer(&l, 0xee | PERIODIC, 11, 100);
 	assert_true(vlapic_mmio_write(v, 0xf0, 0xff, START + 10).does & VLAPIC_TIMER);
 	assert_true(vlapic_deadline(v) == VLAPIC_NEVER);
+	/* And comes too late for what was due. */
+	v = timer(&l, 0xee, 11, 100);
+	vlapic_mmio_write(v, 0xf0, 0xff, START + 150);
+	assert_int_equal(vlapic_highest_irr(v), 0xee);
 }
 
 static void illegal_vector(void **state)

@@ -21,19 +21,14 @@
  */
 #define EPT_LEAF (EPT_RWX | EPT_WB | EPT_IGNORE_PAT)
 
-static uint64_t *table_new(void)
+void *ept_create(void)
 {
-	uint64_t *table = memory_alloc(PAGE_SIZE, PAGE_SIZE);
+	void *table = memory_alloc(PAGE_SIZE, PAGE_SIZE);
 
 	if (!table)
 		refuse(LOG_CONFIG,
 		       "no memory is left for a VM's page tables: give the VMs less or the machine more");
 	return table;
-}
-
-void *ept_create(void)
-{
-	return table_new();
 }
 
 uint64_t ept_pointer(void *space)
@@ -50,7 +45,7 @@ static uint64_t *entry_for(uint64_t *table, uint64_t gpa, unsigned level)
 		if (l == level)
 			return entry;
 		if (*entry == 0)
-			*entry = (uintptr_t)table_new() | EPT_RWX;
+			*entry = (uintptr_t)ept_create() | EPT_RWX;
 		if (*entry & EPT_LARGE)
 			panic("guest-physical 0x%lx is mapped twice", gpa);
 		table = (uint64_t *)(uintptr_t)(*entry & EPT_ADDRESS);

@@ -3,21 +3,13 @@
 #ifndef ARCH_X86_VMX_VMCS_H
 #define ARCH_X86_VMX_VMCS_H
 
-/*
- * SDM vol. 3, "Field Encoding in VMCS". Guest segment fields come in the order of enum virt_seg, two apart,
- * so that one base and the segment's number make the encoding.
- */
+/* SDM vol. 3, "Field Encoding in VMCS". Segment fields come in the order of enum virt_seg, two apart. */
 enum vmcs_field {
 	VMCS_VPID = 0x0000,
 	VMCS_GUEST_SELECTOR = 0x0800,
-	VMCS_HOST_ES = 0x0c00,
-	VMCS_HOST_CS = 0x0c02,
-	VMCS_HOST_SS = 0x0c04,
-	VMCS_HOST_DS = 0x0c06,
-	VMCS_HOST_FS = 0x0c08,
-	VMCS_HOST_GS = 0x0c0a,
+	VMCS_HOST_SELECTOR = 0x0c00,
+	VMCS_HOST_FS = 0x0c08, /* and GS */
 	VMCS_HOST_TR = 0x0c0c,
-
 	VMCS_MSR_BITMAP = 0x2004,
 	VMCS_TSC_OFFSET = 0x2010,
 	VMCS_VIRTUAL_APIC_PAGE = 0x2012,
@@ -31,7 +23,6 @@ enum vmcs_field {
 	VMCS_GUEST_PDPTE0 = 0x280a,
 	VMCS_HOST_PAT = 0x2c00,
 	VMCS_HOST_EFER = 0x2c02,
-
 	VMCS_PIN = 0x4000,
 	VMCS_PROC = 0x4002,
 	VMCS_EXCEPTIONS = 0x4004,
@@ -65,7 +56,6 @@ enum vmcs_field {
 	VMCS_GUEST_SYSENTER_CS = 0x482a,
 	VMCS_GUEST_TIMER = 0x482e,
 	VMCS_HOST_SYSENTER_CS = 0x4c00,
-
 	VMCS_CR0_MASK = 0x6000,
 	VMCS_CR4_MASK = 0x6002,
 	VMCS_CR0_SHADOW = 0x6004,
@@ -83,18 +73,14 @@ enum vmcs_field {
 	VMCS_GUEST_RIP = 0x681e,
 	VMCS_GUEST_RFLAGS = 0x6820,
 	VMCS_GUEST_PENDING_DEBUG = 0x6822,
-	VMCS_GUEST_SYSENTER_ESP = 0x6824,
-	VMCS_GUEST_SYSENTER_EIP = 0x6826,
-	VMCS_HOST_CR0 = 0x6c00,
-	VMCS_HOST_CR3 = 0x6c02,
-	VMCS_HOST_CR4 = 0x6c04,
+	VMCS_GUEST_SYSENTER_ESP = 0x6824, /* and EIP */
+	VMCS_HOST_CR0 = 0x6c00,           /* CR3, CR4 */
 	VMCS_HOST_FS_BASE = 0x6c06,
 	VMCS_HOST_GS_BASE = 0x6c08,
 	VMCS_HOST_TR_BASE = 0x6c0a,
 	VMCS_HOST_GDTR_BASE = 0x6c0c,
 	VMCS_HOST_IDTR_BASE = 0x6c0e,
-	VMCS_HOST_SYSENTER_ESP = 0x6c10,
-	VMCS_HOST_SYSENTER_EIP = 0x6c12,
+	VMCS_HOST_SYSENTER_ESP = 0x6c10, /* and EIP */
 	VMCS_HOST_RSP = 0x6c14,
 	VMCS_HOST_RIP = 0x6c16,
 };
@@ -111,8 +97,6 @@ enum vmcs_field {
 #define PROC_HLT_EXIT         (1u << 7)
 #define PROC_MWAIT_EXIT       (1u << 10)
 #define PROC_RDPMC_EXIT       (1u << 11)
-#define PROC_CR3_LOAD_EXIT    (1u << 15)
-#define PROC_CR3_STORE_EXIT   (1u << 16)
 #define PROC_TPR_SHADOW       (1u << 21)
 #define PROC_NMI_WINDOW       (1u << 22)
 #define PROC_IO_EXIT          (1u << 24)
@@ -135,6 +119,7 @@ enum vmcs_field {
 #define EXIT_LOAD_PAT    (1u << 19)
 #define EXIT_SAVE_EFER   (1u << 20)
 #define EXIT_LOAD_EFER   (1u << 21)
+#define EXIT_SAVE_TIMER  (1u << 22)
 
 #define ENTRY_LOAD_DEBUG (1u << 2)
 #define ENTRY_IA32E      (1u << 9)
@@ -162,45 +147,32 @@ enum vmcs_field {
 #define EVENT_VALID        (1u << 31)
 
 /* SDM vol. 3, "Segment Access Rights". */
-#define RIGHTS_LONG     (1u << 13)
-#define RIGHTS_UNUSABLE (1u << 16)
+#define RIGHTS_CONFORMING (1u << 2) /* of code; of data: grows down */
+#define RIGHTS_DPL        (3u << 5)
+#define RIGHTS_LONG       (1u << 13)
+#define RIGHTS_UNUSABLE   (1u << 16)
 
 /* SDM vol. 3, appendix "VMX Basic Exit Reasons". */
-enum vmx_reason {
-	REASON_EXCEPTION,
-	REASON_INTERRUPT,
-	REASON_TRIPLE_FAULT,
-	REASON_INIT,
-	REASON_SIPI,
-	REASON_INTERRUPT_WINDOW = 7,
-	REASON_NMI_WINDOW,
-	REASON_CPUID = 10,
-	REASON_GETSEC,
-	REASON_HLT,
-	REASON_INVD,
-	REASON_RDPMC = 15,
-	REASON_RSM = 17,
-	REASON_VMCALL,
-	REASON_VMCLEAR,
-	REASON_VMXON = 27, /* in between: all other instructions of VMX */
-	REASON_CR,
-	REASON_IO = 30,
-	REASON_RDMSR,
-	REASON_WRMSR,
-	REASON_MWAIT = 36,
-	REASON_MONITOR = 39,
-	REASON_ENTRY_MACHINE_CHECK = 41,
-	REASON_TPR = 43,
-	REASON_EPT_VIOLATION = 48,
-	REASON_INVEPT = 50,
-	REASON_TIMER = 52,
-	REASON_INVVPID,
-	REASON_WBINVD,
-	REASON_XSETBV,
-	REASON_VMFUNC = 59,
-	REASON_ENCLS,
-	REASONS,
-};
-#define REASON_ENTRY_FAILED (1u << 31)
+#define REASON_EXCEPTION           0
+#define REASON_INTERRUPT           1
+#define REASON_TRIPLE_FAULT        2
+#define REASON_INIT                3
+#define REASON_INTERRUPT_WINDOW    7
+#define REASON_NMI_WINDOW          8
+#define REASON_CPUID               10
+#define REASON_HLT                 12
+#define REASON_INVD                13
+#define REASON_RDPMC               15
+#define REASON_VMCALL              18
+#define REASON_CR                  28
+#define REASON_IO                  30
+#define REASON_RDMSR               31
+#define REASON_WRMSR               32
+#define REASON_ENTRY_MACHINE_CHECK 41
+#define REASON_TPR                 43
+#define REASON_EPT_VIOLATION       48
+#define REASON_TIMER               52
+#define REASON_WBINVD              54
+#define REASON_ENTRY_FAILED        (1u << 31)
 
 #endif

@@ -9,52 +9,57 @@
 #include "arch/x86/virt.h"
 #include "arch/x86/vmx/vmcs.h"
 
+#define VECTOR_DB 1
+#define VECTOR_UD 6
+#define VECTOR_DF 8
+#define VECTOR_GP 13
+#define VECTOR_AC 17
+#define VECTOR_MC 18
+
+#define CR0_NW   (1ull << 29)
+#define CR0_CD   (1ull << 30)
+#define EFER_LMA (1ull << 10)
+#define MSR_PAT  0x277
+
 /* What this machine's CPUs have, and what follows from it. Written by the boot CPU, constant afterwards. */
 struct vmx_caps {
 	uint32_t revision;
 	uint32_t pin, proc, proc2, exit, entry;
 	uint32_t timer_shift; /* the preemption timer counts once every 1 << timer_shift TSC ticks */
-	uint64_t cr0_fixed; /* bits that must be set in VMX operation, without the two that unrestricted guest
-	                       frees */
+	uint64_t cr0_fixed;   /* must be set in VMX operation; PE and PG are free */
 	uint64_t cr4_fixed;
 	uint64_t guest_cr4; /* bits that a guest may set */
 	uint64_t guest_efer;
-	uint64_t flush; /* the INVVPID type to use; 0: no VPID in use */
 	bool large_pages;
 };
 extern struct vmx_caps vmx_caps;
 
 /* MSRs that are neither in the VMCS nor used by the hypervisor: the loaded VCPU's values stay in the CPU. */
-enum vmx_live { LIVE_KERNEL_GS, LIVE_STAR, LIVE_LSTAR, LIVE_CSTAR, LIVE_FMASK, LIVE_TSC_AUX, LIVES };
-
-/* Why an entry cannot take the short way; bits of vmx_vcpu.slow. */
-#define SLOW_LAUNCH   1 /* the first entry since VMCLEAR */
-#define SLOW_SHUTDOWN 2 /* an exception while delivering #DF */
-#define SLOW_TPR      4 /* the threshold is not 0 */
+#define LIVE_MSRS 6
 
 /* The backend's half of a VCPU; a page of its own. Belongs to the VCPU's CPU, after vcpu_init(). */
 struct vmx_vcpu {
-	uint64_t host_rsp; /* while in the guest; vmx_entry.S knows that it is first */
-	uint64_t deadline; /* of the latest entry */
-	uint32_t event;    /* what the next entry delivers (as VMCS_ENTRY_EVENT), 0: nothing */
-	uint32_t proc;     /* VMCS_PROC as it is */
-	uint8_t slow;
+	uint32_t event; /* what the next entry delivers (as VMCS_ENTRY_EVENT); 0: nothing, and in the guest */
+	uint32_t proc;  /* VMCS_PROC as it is */
+	bool launched;
+	bool shutdown;     /* an exception while delivering #DF */
 	uint8_t tpr_class; /* VMCS_TPR_THRESHOLD as it is */
 	bool want_interrupt, want_nmi;
-	bool loaded;
 	bool host_written;  /* the host-state area: a VCPU stays on its CPU, so once is enough */
 	const uint8_t *tpr; /* in the virtual-APIC page; the CPU writes it while the guest runs */
 	void *vmcs;
-	uint64_t live[LIVES];
+	uint64_t live[LIVE_MSRS];
 	uint64_t cr2, dr[4], dr6;
 	uint8_t fpu[512] __attribute__((aligned(16))); /* while not loaded */
 };
 
-/* vmx_entry.S finds the host's stack by these. */
-_Static_assert(offsetof(struct virt_vcpu, gpr) == 0 && offsetof(struct virt_vcpu, backend) == 128,
+_Static_assert(offsetof(struct virt_vcpu, gpr) == 0 && offsetof(struct virt_vcpu, host_rsp) == 136 &&
+                       offsetof(struct virt_vcpu, exit_tsc) == 144 &&
+                       offsetof(struct virt_vcpu, timer_limit) == 160 &&
+                       offsetof(struct virt_vcpu, exits) == 168 &&
+                       offsetof(struct virt_vcpu, hv_ticks) == 176,
                "vmx_entry.S");
-_Static_assert(offsetof(struct vmx_vcpu, host_rsp) == 0 && sizeof(struct vmx_vcpu) <= PAGE_SIZE,
-               "vmx_entry.S");
+_Static_assert(sizeof(struct vmx_vcpu) <= PAGE_SIZE, "a page");
 
 static inline struct vmx_vcpu *vmx_of(const struct virt_vcpu *v)
 {
@@ -76,14 +81,12 @@ static inline void vmwrite(enum vmcs_field field, uint64_t value)
 		vmx_bug("VMWRITE", field);
 }
 
+/* Not checked: there is a current VMCS, and what is read has been written before or is in every CPU. */
 static inline uint64_t vmread(enum vmcs_field field)
 {
 	uint64_t value;
-	bool failed;
 
-	__asm__ volatile("vmread %2, %0" : "=r"(value), "=@ccbe"(failed) : "r"((uint64_t)field));
-	if (__builtin_expect(failed, 0))
-		vmx_bug("VMREAD", field);
+	__asm__ volatile("vmread %1, %0" : "=r"(value) : "r"((uint64_t)field) : "cc");
 	return value;
 }
 
@@ -99,14 +102,11 @@ static inline enum vmcs_field vmx_segment_field(enum vmcs_field first, enum virt
 }
 
 /*
- * vmx_entry.S: enters until the next exit. `launch` picks VMLAUNCH. True: VMfail, the guest was not entered.
+ * vmx_entry.S: enters until vmx_exit() returns true. `launch` picks VMLAUNCH. True: VMfail, the guest was not
+ * entered.
  */
 bool vmx_enter(struct virt_vcpu *v, bool launch);
 extern const uint8_t vmx_exit_entry[];
-
-/* vmx_cpu.c: once on each CPU. */
-const char *vmx_missing(void);
-const char *vmx_cpu_on(void);
 
 /* ept.c */
 void *ept_create(void);
@@ -126,7 +126,7 @@ void vmcs_dump(struct virt_vcpu *v, void (*line)(const char *text));
 void vmcs_flush(void);
 
 /* vmx_run.c, as in virt.h. */
-void vmx_run(struct virt_vcpu *v, uint64_t deadline, struct vm_exit *out);
+void vmx_run(struct virt_vcpu *v);
 void vmx_skip(struct virt_vcpu *v, uint32_t insn_len);
 bool vmx_can_take(struct virt_vcpu *v, enum virt_event event);
 void vmx_inject(struct virt_vcpu *v, enum virt_event event, uint8_t vector, int32_t error);
@@ -136,24 +136,24 @@ void vmx_tpr_threshold(struct virt_vcpu *v, uint8_t task_class);
 void vmx_deliver(struct vmx_vcpu *b, uint32_t event, uint32_t error_code);
 /* Fits the window controls to what is wanted and to the guest's shadow. */
 void vmx_window_update(struct vmx_vcpu *b);
+/* For vmx_entry.S. At each exit: false to enter again, true to return from vmx_enter(). */
+bool vmx_exit(struct virt_vcpu *v);
+/* Before an entry at which hv_ticks has reached timer_limit. */
+void vmx_set_timer(struct virt_vcpu *v);
 
-/* vmx_exit.c: what the latest exit was. */
-void vmx_exit_translate(struct virt_vcpu *v, struct vm_exit *out);
+/* vmx_exit.c: what an exit was, with v->exit filled in. */
+enum exit_kind vmx_exit_translate(struct virt_vcpu *v);
 
-/* vmx_cr.c */
-uint64_t cr_get(struct virt_vcpu *v, enum virt_reg reg);
-void cr_set(struct virt_vcpu *v, enum virt_reg reg, uint64_t value);
-void cr_exit(struct virt_vcpu *v, struct vm_exit *out);
-bool cr_is_64bit(void);
-bool cr_write_efer(uint64_t value);
-
-/* vmx_msr.c */
-void msr_init(void);
-uint64_t msr_bitmap_address(void);
-bool msr_read(struct virt_vcpu *v, uint32_t index, uint64_t *value);
-bool msr_write(struct virt_vcpu *v, uint32_t index, uint64_t value);
+/* vmx_regs.c, as in virt.h; what an exit for a control register comes to; the MSR bitmap's address. */
+uint64_t regs_get(struct virt_vcpu *v, enum virt_reg reg);
+void regs_set(struct virt_vcpu *v, enum virt_reg reg, uint64_t value);
+bool regs_msr_write(struct virt_vcpu *v, uint32_t index, uint64_t value);
+enum exit_kind regs_cr_exit(struct virt_vcpu *v);
+bool regs_are_64bit(void);
+void regs_init(void); /* once, after vmx_caps */
+uint64_t regs_msr_bitmap(void);
 /* Fills the CPU with this VCPU's live MSRs, or the other way round. */
-void msr_live_load(const struct vmx_vcpu *b);
-void msr_live_save(struct vmx_vcpu *b);
+void regs_live_load(const struct vmx_vcpu *b);
+void regs_live_save(struct vmx_vcpu *b);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Entering a guest, and what the entry delivers to it. */
+/* Entering a guest, the short way back into it, and what an entry delivers. */
 #include "arch/x86/vmx/vmx.h"
 
 #include "arch/x86/cpureg.h"
@@ -8,99 +8,126 @@
 #define RFLAGS_IF (1u << 9)
 #define RFLAGS_RF (1u << 16)
 
-#define VECTOR_DF 8
-
-/*
- * SDM vol. 3, "Interrupt 8—Double Fault Exception (#DF)": classes of what was being delivered and of what
- * came up.
- */
-enum fault_class { BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT };
-
-static const uint8_t fault_class[32] = {
-	[0] = CONTRIBUTORY,  [VECTOR_DF] = DOUBLE_FAULT, [10] = CONTRIBUTORY, [11] = CONTRIBUTORY,
-	[12] = CONTRIBUTORY, [13] = CONTRIBUTORY,        [14] = PAGE_FAULT,   [21] = CONTRIBUTORY,
-};
-
-/*
- * SDM vol. 3, table "Exceptions and Interrupts": those with an error code, as far as an entry may deliver
- * one.
- */
-#define WITH_ERROR_CODE (1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17)
+#define SHADOW (SHADOW_STI | SHADOW_MOV_SS)
 
 /*
  * The timer counts changes of the TSC's bit timer_shift, so it has run out when the TSC, without the bits
  * below, has grown by that count. Rounded up: never early, but for a deadline that is too far for 32 bits.
+ *
+ * Exits save the count, so that it stands still outside of the guest and need not be written at each entry.
+ * When the hypervisor has taken a sixteenth of the time that was left, it is set right.
  */
-static inline uint32_t timer_count(uint64_t deadline)
+void vmx_set_timer(struct virt_vcpu *v)
 {
-	uint64_t now = tsc_now(), count;
+	uint64_t now = tsc_now(), left = v->deadline > now ? v->deadline - now : 0, timer = 0;
 
-	if (deadline <= now)
-		return 0;
-	count = ((deadline - 1) >> vmx_caps.timer_shift) + 1 - (now >> vmx_caps.timer_shift);
-	return count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
+	if (left)
+		timer = ((v->deadline - 1) >> vmx_caps.timer_shift) + 1 - (now >> vmx_caps.timer_shift);
+	vmwrite(VMCS_GUEST_TIMER, timer > UINT32_MAX ? UINT32_MAX : timer);
+	v->timer_limit = atomic_load_explicit(&v->hv_ticks, memory_order_relaxed) + left / 16;
 }
 
-/* True: there is no entry now, *out says why. */
-static bool run_slow(struct vmx_vcpu *b, struct vm_exit *out)
+void vmx_skip(struct virt_vcpu *v, uint32_t insn_len)
 {
-	if (b->slow & SLOW_SHUTDOWN)
-		out->kind = EXIT_SHUTDOWN;
+	uint64_t old = vmread(VMCS_GUEST_RIP), rip = old + insn_len, rflags = vmread(VMCS_GUEST_RFLAGS);
+	uint32_t state = vmread32(VMCS_GUEST_INTERRUPTIBILITY);
+
+	(void)v;
+	/* An instruction at the very end of 4 GiB: EIP wraps, RIP does not. */
+	vmwrite(VMCS_GUEST_RIP, (rip ^ old) >> 32 && !regs_are_64bit() ? (uint32_t)rip : rip);
+	if (state & SHADOW)
+		vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state & ~SHADOW);
+	/* RF lasts for one instruction. The trap that follows a single-stepped one is still due. */
+	if (rflags & RFLAGS_RF)
+		vmwrite(VMCS_GUEST_RFLAGS, rflags & ~(uint64_t)RFLAGS_RF);
+	if (rflags & RFLAGS_TF)
+		vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_BS);
+}
+
+/*
+ * Who calls, by the rights of CS alone where they tell: a nonconforming segment's DPL is the CPL (SDM vol. 3,
+ * "Accessing Nonconforming Code Segments"). Outside of IA-32e mode L is reserved, and who sets it there has
+ * 64-bit arguments.
+ */
+static inline enum call_mode call_mode(void)
+{
+	uint32_t rights = vmread32(vmx_segment_field(VMCS_GUEST_RIGHTS, SEG_CS));
+
+	if (__builtin_expect((rights & (RIGHTS_DPL | RIGHTS_CONFORMING | RIGHTS_LONG)) == RIGHTS_LONG, 1))
+		return CALL_64;
+	if (rights & (RIGHTS_DPL | RIGHTS_CONFORMING) &&
+	    vmread32(vmx_segment_field(VMCS_GUEST_RIGHTS, SEG_SS)) & RIGHTS_DPL)
+		return CALL_USER;
+	return rights & RIGHTS_LONG ? CALL_64 : CALL_32;
+}
+
+static inline bool handle(struct virt_vcpu *v, uint32_t reason)
+{
+	return reason == REASON_CPUID ? exit_cpuid(v) : exit_hypercall(v, call_mode());
+}
+
+static __attribute__((noinline)) bool skip_and_handle(struct virt_vcpu *v, uint32_t reason)
+{
+	vmx_skip(v, vmread32(VMCS_EXIT_INSN_LEN));
+	return handle(v, reason);
+}
+
+/* Does what vmx_skip() does, fast where none of the special cases is at hand. */
+static inline bool step_and_handle(struct virt_vcpu *v, uint32_t reason)
+{
+	uint64_t insn_len = vmread(VMCS_EXIT_INSN_LEN), rip = vmread(VMCS_GUEST_RIP) + insn_len;
+
+	if (__builtin_expect((uint32_t)rip < (uint32_t)insn_len ||
+	                             vmread(VMCS_GUEST_INTERRUPTIBILITY) & SHADOW ||
+	                             vmread(VMCS_GUEST_RFLAGS) & (RFLAGS_TF | RFLAGS_RF),
+	                     0))
+		return skip_and_handle(v, reason);
+	vmwrite(VMCS_GUEST_RIP, rip);
+	return handle(v, reason);
+}
+
+bool vmx_exit(struct virt_vcpu *v)
+{
+	uint32_t reason = vmread32(VMCS_EXIT_REASON);
+
+	if (reason == REASON_CPUID)
+		return step_and_handle(v, REASON_CPUID);
+	if (reason == REASON_VMCALL)
+		return step_and_handle(v, REASON_VMCALL);
+	if (reason == REASON_RDMSR || reason == REASON_WRMSR) {
+		v->exit.insn_len = vmread32(VMCS_EXIT_INSN_LEN);
+		v->exit.msr.index = (uint32_t)v->gpr[RCX];
+		v->exit.msr.write = reason == REASON_WRMSR;
+		if (exit_msr(v))
+			return true;
+		vmx_of(v)->event = 0;
+		return false;
+	}
+	v->exit.kind = EXIT_UNKNOWN;
+	return true;
+}
+
+void vmx_run(struct virt_vcpu *v)
+{
+	struct vmx_vcpu *b = vmx_of(v);
+	bool launch = !b->launched;
+
 	/*
 	 * SDM vol. 3, "VM-Execution Control Fields" (checks): an entry with a TPR below the threshold fails.
 	 * The guest, or an emulated write, has lowered it since the threshold was set, which is what EXIT_TPR
 	 * says.
 	 */
-	else if ((b->slow & SLOW_TPR) && *b->tpr >> 4 < b->tpr_class)
-		out->kind = EXIT_TPR;
-	else
-		return false;
-	out->raw[0] = out->raw[1] = 0;
-	return true;
-}
-
-void vmx_run(struct virt_vcpu *v, uint64_t deadline, struct vm_exit *out)
-{
-	struct vmx_vcpu *b = vmx_of(v);
-	bool launch = false;
-
-	if (__builtin_expect(b->slow != 0, 0)) {
-		if (run_slow(b, out))
-			return;
-		launch = b->slow & SLOW_LAUNCH;
-		b->slow &= (uint8_t)~SLOW_LAUNCH;
-	}
-	b->deadline = deadline;
-	vmwrite(VMCS_GUEST_TIMER, timer_count(deadline));
-	if (__builtin_expect(vmx_enter(v, launch), 0)) {
-		out->kind = EXIT_UNKNOWN;
-		out->raw[0] = REASON_ENTRY_FAILED;
-		out->raw[1] = vmread(VMCS_INSTRUCTION_ERROR);
+	if (b->shutdown || *b->tpr >> 4 < b->tpr_class) {
+		v->exit.kind = b->shutdown ? EXIT_SHUTDOWN : EXIT_TPR;
 		return;
 	}
+	b->launched = true;
 	b->event = 0;
-	vmx_exit_translate(v, out);
-}
-
-void vmx_skip(struct virt_vcpu *v, uint32_t insn_len)
-{
-	uint64_t old = vmread(VMCS_GUEST_RIP), rip = old + insn_len, rflags;
-	uint32_t state = vmread32(VMCS_GUEST_INTERRUPTIBILITY);
-
-	(void)v;
-	/* An instruction at the very end of 4 GiB: EIP wraps, RIP does not. */
-	if (__builtin_expect((rip ^ old) >> 32 != 0, 0) && !cr_is_64bit())
-		rip = (uint32_t)rip;
-	vmwrite(VMCS_GUEST_RIP, rip);
-	if (__builtin_expect(state & (SHADOW_STI | SHADOW_MOV_SS), 0))
-		vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state & ~(SHADOW_STI | SHADOW_MOV_SS));
-	rflags = vmread(VMCS_GUEST_RFLAGS);
-	if (__builtin_expect((rflags & (RFLAGS_TF | RFLAGS_RF)) == 0, 1))
-		return;
-	/* RF lasts for one instruction. The trap that follows a single-stepped one is still due. */
-	vmwrite(VMCS_GUEST_RFLAGS, rflags & ~(uint64_t)RFLAGS_RF);
-	if (rflags & RFLAGS_TF)
-		vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_BS);
+	v->exit.kind = EXIT_RESUME;
+	if (vmx_enter(v, launch))
+		v->exit.kind = EXIT_UNKNOWN;
+	else if (v->exit.kind == EXIT_UNKNOWN)
+		v->exit.kind = vmx_exit_translate(v);
 }
 
 bool vmx_can_take(struct virt_vcpu *v, enum virt_event event)
@@ -110,34 +137,24 @@ bool vmx_can_take(struct virt_vcpu *v, enum virt_event event)
 	if (vmx_of(v)->event)
 		return false;
 	state = vmread32(VMCS_GUEST_INTERRUPTIBILITY);
-	switch (event) {
-	case EVENT_INTERRUPT:
-		return (vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF) && !(state & (SHADOW_STI | SHADOW_MOV_SS));
-	case EVENT_NMI:
-		/*
-		 * SDM vol. 2, "STI": some processors hold back an NMI as well. Then STI; HLT is one step for
-		 * both.
-		 */
-		return !(state & (SHADOW_STI | SHADOW_MOV_SS | BLOCKED_BY_NMI));
-	case EVENT_EXCEPTION:
-		return true;
-	}
-	return false;
+	/* SDM vol. 2, "STI": some processors hold back an NMI as well. Then STI; HLT is one step for both. */
+	if (event == EVENT_NMI)
+		return !(state & (SHADOW | BLOCKED_BY_NMI));
+	return event == EVENT_EXCEPTION || (!(state & SHADOW) && vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF);
 }
 
 void vmx_deliver(struct vmx_vcpu *b, uint32_t event, uint32_t error_code)
 {
-	uint32_t state = vmread32(VMCS_GUEST_INTERRUPTIBILITY);
-	uint32_t keep = state & ~(SHADOW_STI | SHADOW_MOV_SS);
+	uint32_t state = vmread32(VMCS_GUEST_INTERRUPTIBILITY), ends = SHADOW;
 
 	/*
 	 * Delivery ends a shadow. An NMI's sets the blocking itself, which must be off before: SDM vol. 3,
 	 * "Checks on Guest Non-Register State".
 	 */
 	if ((event & EVENT_TYPE) == EVENT_TYPE_NMI)
-		keep &= ~BLOCKED_BY_NMI;
-	if (keep != state)
-		vmwrite(VMCS_GUEST_INTERRUPTIBILITY, keep);
+		ends |= BLOCKED_BY_NMI;
+	if (state & ends)
+		vmwrite(VMCS_GUEST_INTERRUPTIBILITY, state & ~ends);
 	event &= EVENT_VALID | EVENT_ERROR_CODE | EVENT_TYPE | EVENT_VECTOR;
 	if (event & EVENT_ERROR_CODE)
 		vmwrite(VMCS_ENTRY_ERROR_CODE, error_code);
@@ -147,38 +164,33 @@ void vmx_deliver(struct vmx_vcpu *b, uint32_t event, uint32_t error_code)
 	b->event = event;
 }
 
-/*
- * An exception on top of the event that the entry was to deliver: which of the two it becomes, 0 for
- * shutdown.
- */
-static uint8_t combine(uint32_t first, uint8_t second)
-{
-	enum fault_class a = BENIGN, b = fault_class[second & 31];
+/* SDM vol. 3, "Interrupt 8—Double Fault Exception (#DF)": classes of exceptions, by vector; 0: benign. */
+enum { CONTRIBUTORY = 1, PAGE_FAULT, DOUBLE_FAULT };
+static const uint8_t fault_class[32] = {
+	[0] = CONTRIBUTORY,  [VECTOR_DF] = DOUBLE_FAULT, [10] = CONTRIBUTORY, [11] = CONTRIBUTORY,
+	[12] = CONTRIBUTORY, [VECTOR_GP] = CONTRIBUTORY, [14] = PAGE_FAULT,   [21] = CONTRIBUTORY,
+};
 
-	if ((first & EVENT_TYPE) == EVENT_TYPE_HW)
-		a = fault_class[first & 31];
-	if (a == DOUBLE_FAULT && (b == CONTRIBUTORY || b == PAGE_FAULT))
-		return 0;
-	if ((a == CONTRIBUTORY && b == CONTRIBUTORY) ||
-	    (a == PAGE_FAULT && (b == CONTRIBUTORY || b == PAGE_FAULT)))
-		return VECTOR_DF;
-	return second;
-}
+/* SDM vol. 3, table "Exceptions and Interrupts": those with an error code. */
+#define WITH_ERROR_CODE (1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17)
 
 static void inject_exception(struct vmx_vcpu *b, uint8_t vector, int32_t error)
 {
 	uint32_t event = EVENT_VALID | EVENT_TYPE_HW;
 
-	if (b->event) {
-		uint8_t both = combine(b->event, vector);
+	/* On top of an exception that the entry was to deliver. What else was to come, comes again. */
+	if (b->event && (b->event & EVENT_TYPE) == EVENT_TYPE_HW) {
+		uint8_t first = fault_class[b->event & 31], second = fault_class[vector & 31];
+		bool serious = second == CONTRIBUTORY || second == PAGE_FAULT;
 
-		if (both == 0) {
-			b->slow |= SLOW_SHUTDOWN;
+		if (first == DOUBLE_FAULT && serious) {
+			b->shutdown = true;
 			return;
 		}
-		if (both != vector)
+		if ((first == CONTRIBUTORY && second == CONTRIBUTORY) || (first == PAGE_FAULT && serious)) {
+			vector = VECTOR_DF;
 			error = 0;
-		vector = both;
+		}
 	}
 	/* There are no error codes in real mode. */
 	if ((WITH_ERROR_CODE >> (vector & 31) & 1) && (vmread(VMCS_GUEST_CR0) & CR0_PE))
@@ -188,20 +200,11 @@ static void inject_exception(struct vmx_vcpu *b, uint8_t vector, int32_t error)
 
 void vmx_inject(struct virt_vcpu *v, enum virt_event event, uint8_t vector, int32_t error)
 {
-	struct vmx_vcpu *b = vmx_of(v);
-
-	switch (event) {
-	case EVENT_INTERRUPT:
-		b->event = EVENT_VALID | EVENT_TYPE_EXT | vector;
-		vmwrite(VMCS_ENTRY_EVENT, b->event);
-		break;
-	case EVENT_NMI:
-		vmx_deliver(b, EVENT_VALID | EVENT_TYPE_NMI | 2, 0);
-		break;
-	case EVENT_EXCEPTION:
-		inject_exception(b, vector, error);
-		break;
-	}
+	if (event == EVENT_EXCEPTION)
+		inject_exception(vmx_of(v), vector, error);
+	else
+		vmx_deliver(vmx_of(v),
+		            EVENT_VALID | (event == EVENT_NMI ? EVENT_TYPE_NMI : EVENT_TYPE_EXT) | vector, 0);
 }
 
 void vmx_window_update(struct vmx_vcpu *b)
@@ -236,11 +239,7 @@ void vmx_window(struct virt_vcpu *v, bool interrupt, bool nmi)
 
 void vmx_tpr_threshold(struct virt_vcpu *v, uint8_t task_class)
 {
-	struct vmx_vcpu *b = vmx_of(v);
-
-	if (task_class == b->tpr_class)
-		return;
-	b->tpr_class = task_class;
-	b->slow = (uint8_t)((b->slow & ~SLOW_TPR) | (task_class ? SLOW_TPR : 0));
-	vmwrite(VMCS_TPR_THRESHOLD, task_class);
+	if (task_class != vmx_of(v)->tpr_class)
+		vmwrite(VMCS_TPR_THRESHOLD, task_class);
+	vmx_of(v)->tpr_class = task_class;
 }
