@@ -63,14 +63,6 @@ static void post_all(struct vm *vm, uint32_t targets, const struct apic_msg *msg
 	}
 }
 
-uint32_t intr_send(struct vm *vm, const struct apic_msg *msg, int sender)
-{
-	uint32_t targets = apic_bus_targets(&vm->bus, msg, sender);
-
-	post_all(vm, targets, msg);
-	return targets;
-}
-
 /* irq0=vcpu0: the PIT line prefers VCPU 0, but only where the entry's destination set has it. */
 static uint32_t pin_targets(struct vm *vm, unsigned pin, struct apic_msg *msg)
 {
@@ -180,7 +172,7 @@ void intr_effect(struct vcpu *v, const struct vlapic_effect *effect)
 	if (effect->does & VLAPIC_EOI)
 		end_of_interrupt(v->vm, effect->vector);
 	if (effect->does & VLAPIC_SEND)
-		intr_send(v->vm, &effect->msg, (int)v->index);
+		post_all(v->vm, apic_bus_targets(&v->vm->bus, &effect->msg, (int)v->index), &effect->msg);
 	if (effect->does & VLAPIC_FACE)
 		face_changed(v);
 	if (effect->does & VLAPIC_NMI)

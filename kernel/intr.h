@@ -8,7 +8,6 @@
 
 struct vm;
 struct vcpu;
-struct apic_msg;
 struct db_effect;
 struct vlapic_effect;
 
@@ -17,9 +16,6 @@ struct vlapic_effect;
  * the MADT's override says), any other to the IOAPIC pin of that number. Any CPU; takes chip_lock.
  */
 void intr_set_line(struct vm *vm, unsigned line, bool high);
-
-/* Sends a message to its targets' inboxes; `sender` is a VCPU's index or -1. Any CPU. Returns the targets. */
-uint32_t intr_send(struct vm *vm, const struct apic_msg *msg, int sender);
 
 /* Does what a LAPIC operation left to do, all but injecting #GP. The VCPU's CPU. */
 void intr_effect(struct vcpu *v, const struct vlapic_effect *effect);

@@ -170,7 +170,8 @@ struct db_effect db_ring(struct db_vm *db, uint32_t port, uint64_t now)
 	return announce_within(db, route, vcpu, port, now);
 }
 
-struct db_effect db_kick(struct db_vm *db, uint64_t port)
+/* Announces a pending, unmasked bit wherever it is; `now` is DB_NEVER where no budget counts. */
+static struct db_effect kick(struct db_vm *db, uint64_t port, uint64_t now)
 {
 	const struct db_route *route = atomic_load(&db->route);
 	uint32_t word = open_word(db, port), places;
@@ -187,9 +188,15 @@ struct db_effect db_kick(struct db_vm *db, uint64_t port)
 			return done(BH_ENOPAGE);
 		if ((atomic_load(&pending[port / 64]) & bit_of((uint32_t)port)) &&
 		    !is_masked(db, (uint32_t)port))
-			return announce(db, route, vcpu, (uint32_t)port);
+			return now == DB_NEVER ? announce(db, route, vcpu, (uint32_t)port)
+			                       : announce_within(db, route, vcpu, (uint32_t)port, now);
 	}
 	return done(BH_RUNG_QUIET);
+}
+
+struct db_effect db_kick(struct db_vm *db, uint64_t port)
+{
+	return kick(db, port, DB_NEVER);
 }
 
 uint64_t db_deadline(const struct db_vm *db)
@@ -234,7 +241,7 @@ bool db_due(struct db_vm *db, uint64_t now, uint32_t *cursor, struct db_effect *
 			uint32_t port = (*cursor - 1) * 64 + (uint32_t)__builtin_ctzll(bits);
 
 			atomic_fetch_and(&db->held[port / 64], ~bit_of(port));
-			*effect = db_kick(db, port);
+			*effect = kick(db, port, now); /* spends of the new period */
 			return true;
 		}
 	}
@@ -254,6 +261,8 @@ int db_arm(struct db_vm *db, uint64_t port, uint64_t deadline)
 {
 	struct db_timer *timer = port < BH_PORTS ? timer_of(db, DB_OPEN | (uint32_t)port) : NULL;
 
+	if (port < BH_PORTS && !(open_word(db, port) & DB_OPEN))
+		return BH_ECLOSED;
 	if (!timer)
 		return BH_EINVAL;
 	atomic_store(&timer->deadline, deadline);

@@ -65,24 +65,6 @@ const struct db_route *route_find(uint64_t number)
 	return number < BH_ROUTES ? &routes[number] : NULL;
 }
 
-static bool same_name(const char *a, const char *b)
-{
-	while (*a && *a == *b) {
-		a++;
-		b++;
-	}
-	return *a == *b;
-}
-
-const struct db_route *route_named(const char *name)
-{
-	for (unsigned i = 0; i < BH_ROUTES; i++) {
-		if (same_name(routes[i].name, name))
-			return &routes[i];
-	}
-	return NULL;
-}
-
 /* The device pulls its line: an edge-triggered entry sees one edge, a level-triggered one a level that stays. */
 static void pulse(struct vioapic *io, unsigned pin)
 {

@@ -13,9 +13,6 @@
 /* The route of that number; NULL if there is none. Const data: any CPU. */
 const struct db_route *route_find(uint64_t number);
 
-/* The route of that name, for the configuration; NULL if there is none. */
-const struct db_route *route_named(const char *name);
-
 #define ROUTE_LINES (VIOAPIC_PINS - VIOAPIC_CALLBACK_PIN)
 
 /*

@@ -120,13 +120,9 @@ static uint32_t read_register(const struct vioapic *io)
 
 uint32_t vioapic_read(const struct vioapic *io, uint32_t offset)
 {
-	switch (offset) {
-	case VIOAPIC_IOREGSEL:
+	if (offset == VIOAPIC_IOREGSEL)
 		return io->select;
-	case VIOAPIC_IOWIN:
-		return read_register(io);
-	}
-	return 0; /* the EOI register is write-only */
+	return offset == VIOAPIC_IOWIN ? read_register(io) : 0; /* the EOI register is write-only */
 }
 
 void vioapic_write(struct vioapic *io, uint32_t offset, uint32_t value)

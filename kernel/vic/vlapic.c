@@ -24,11 +24,6 @@ uint32_t vlapic_publish(struct vlapic *v)
 	return VLAPIC_FACE;
 }
 
-static void publish_priority(struct vlapic *v)
-{
-	atomic_store_explicit(&v->face.priority, vlapic_ppr(v), memory_order_relaxed);
-}
-
 void vlapic_resync(struct vlapic *v)
 {
 	v->irr_words = 0;
@@ -61,7 +56,7 @@ static void set_registers(struct vlapic *v, uint32_t id)
 	v->timer_armed = false;
 	v->errors = 0;
 	vlapic_resync(v);
-	publish_priority(v);
+	vlapic_publish_priority(v);
 }
 
 void vlapic_reset(struct vlapic *v)
@@ -204,7 +199,7 @@ uint8_t vlapic_take(struct vlapic *v)
 	remove(v, APIC_IRR, &v->irr_words, vector);
 	*vlapic_reg(v, APIC_ISR + vector / 32) |= vector_bit(vector);
 	v->isr_words |= (uint8_t)(1u << (vector / 32));
-	publish_priority(v);
+	vlapic_publish_priority(v);
 	return (uint8_t)vector;
 }
 
@@ -226,7 +221,7 @@ void vlapic_end(struct vlapic *v, struct vlapic_effect *e)
 	}
 	if ((lint & APIC_LVT_REMOTE_IRR) && (lint & APIC_LVT_VECTOR) == vector)
 		vlapic_lint_write(v, 0, lint & ~APIC_LVT_REMOTE_IRR, e);
-	publish_priority(v);
+	vlapic_publish_priority(v);
 }
 
 /* Level triggering exists for LINT0 alone, and in fixed mode alone (SDM vol. 3, "Local Vector Table"). */

@@ -59,9 +59,9 @@ static const struct rule *find_rule(unsigned int slot)
 }
 
 /* What is not offered to this VM is reserved. */
-static uint32_t writable(const struct vlapic *v, unsigned int slot)
+static uint32_t writable(const struct vlapic *v, const struct rule *rule, unsigned int slot)
 {
-	uint32_t bits = find_rule(slot)->writable;
+	uint32_t bits = rule->writable;
 
 	if (slot == APIC_SVR && !v->config.eoi_suppression)
 		bits &= ~APIC_SVR_SUPPRESS;
@@ -92,25 +92,21 @@ static void write_svr(struct vlapic *v, uint32_t value, uint64_t now, struct vla
  * too. Such a message goes no further: another LAPIC could do nothing with it but note an error. What a LAPIC
  * sends to itself stays inside; NMI is the one mode without a vector that may go there.
  */
-static void send(struct vlapic *v, uint64_t icr, struct vlapic_effect *e)
+static void send(struct vlapic *v, const struct apic_msg *msg, struct vlapic_effect *e)
 {
-	struct apic_msg msg;
-	bool self, has_vector, illegal;
+	bool has_vector = msg->mode == APIC_MODE_FIXED || msg->mode == APIC_MODE_LOWEST;
+	bool illegal = has_vector && msg->vector < 16;
+	bool self = msg->shorthand == APIC_DEST_SELF;
 
-	if (!icr_decode(icr, vlapic_is_x2apic(v), &msg))
-		return;
-	self = msg.shorthand == APIC_DEST_SELF;
-	has_vector = msg.mode == APIC_MODE_FIXED || msg.mode == APIC_MODE_LOWEST;
-	illegal = has_vector && msg.vector < 16;
 	if (illegal)
 		vlapic_error(v, APIC_ESR_SEND_VECTOR);
 	if (self && has_vector)
-		vlapic_accept(v, msg.vector, false);
+		vlapic_accept(v, msg->vector, false);
 	if (illegal || self) {
 		e->does |= has_vector ? VLAPIC_PRIORITY : VLAPIC_NMI;
 	} else {
 		e->does |= VLAPIC_SEND;
-		e->msg = msg;
+		e->msg = *msg;
 	}
 }
 
@@ -123,21 +119,26 @@ static uint32_t read(struct vlapic *v, unsigned int slot, uint64_t now)
 	return *vlapic_reg(v, slot);
 }
 
-/* A write that reaches its register. Here are only the side effects: without one, the value is kept. */
-static struct vlapic_effect write(struct vlapic *v, unsigned int slot, uint32_t value, uint64_t now)
+/*
+ * Writes the writable bits of a register. Here are only the side effects: without one, the value is kept. Inlined,
+ * because EOI and ICR are what a guest exits for most: the effect is built where the caller wants it.
+ */
+static inline __attribute__((always_inline)) struct vlapic_effect write(struct vlapic *v, unsigned int slot,
+                                                                        uint32_t value, uint64_t now)
 {
 	struct vlapic_effect e = { .does = 0 };
 	uint32_t *reg = vlapic_reg(v, slot);
+	struct apic_msg msg;
 	uint64_t high;
 
-	value = (value & writable(v, slot)) | (*reg & find_rule(slot)->read_only);
+	value |= *reg & rules[slot].read_only;
 	if (slot >= APIC_LVT_TIMER && slot <= APIC_LVT_ERROR &&
 	    !(*vlapic_reg(v, APIC_SVR) & APIC_SVR_ENABLED))
 		value |= APIC_LVT_MASKED;
 	switch (slot) {
 	case APIC_TPR:
 		*reg = value;
-		atomic_store_explicit(&v->face.priority, vlapic_ppr(v), memory_order_relaxed);
+		vlapic_publish_priority(v);
 		e.does = VLAPIC_PRIORITY;
 		break;
 	case APIC_EOI:
@@ -161,11 +162,13 @@ static struct vlapic_effect write(struct vlapic *v, unsigned int slot, uint32_t 
 	case APIC_ICR_LO:
 		*reg = value;
 		high = vlapic_is_x2apic(v) ? v->page->slot[slot].high : *vlapic_reg(v, APIC_ICR_HI);
-		send(v, high << 32 | value, &e);
+		if (icr_decode(high << 32 | value, vlapic_is_x2apic(v), &msg))
+			send(v, &msg, &e);
 		break;
 	case APIC_SELF_IPI:
 		/* SDM vol. 3, "SELF IPI Register": an edge-triggered, fixed self IPI; nothing of it is kept. */
-		send(v, value | APIC_DEST_SELF << APIC_ICR_SHORTHAND_SHIFT, &e);
+		msg = (struct apic_msg){ .vector = (uint8_t)value, .shorthand = APIC_DEST_SELF };
+		send(v, &msg, &e);
 		break;
 	case APIC_LVT_LINT0:
 	case APIC_LVT_LINT1:
@@ -204,7 +207,7 @@ struct vlapic_effect vlapic_mmio_write(struct vlapic *v, uint32_t offset, uint32
 	if (!vlapic_is_enabled(v) || vlapic_is_x2apic(v) || offset % 16)
 		return (struct vlapic_effect){ .does = 0 };
 	if (rule->xapic & WO)
-		return write(v, offset / 16, value, now);
+		return write(v, offset / 16, value & writable(v, rule, offset / 16), now);
 	if (!rule->xapic)
 		vlapic_error(v, APIC_ESR_REGISTER);
 	return (struct vlapic_effect){ .does = rule->xapic ? 0 : VLAPIC_PRIORITY };
@@ -226,15 +229,14 @@ struct vlapic_effect vlapic_msr_write(struct vlapic *v, uint32_t msr, uint64_t v
 {
 	unsigned int slot = msr - APIC_MSR_BASE;
 	const struct rule *rule = find_rule(slot);
-	uint64_t legal = writable(v, slot) | rule->read_only;
+	uint32_t bits = writable(v, rule, slot), high = (uint32_t)(value >> 32);
 
-	if (slot == APIC_ICR_LO)
-		legal |= 0xffffffffull << 32;
-	if (!vlapic_is_x2apic(v) || !(rule->x2apic & WO) || (value & ~legal))
+	if (!vlapic_is_x2apic(v) || !(rule->x2apic & WO) || ((uint32_t)value & ~(bits | rule->read_only)) ||
+	    (high && slot != APIC_ICR_LO))
 		return (struct vlapic_effect){ .does = VLAPIC_FAULT };
 	if (slot == APIC_ICR_LO)
-		v->page->slot[slot].high = (uint32_t)(value >> 32);
-	return write(v, slot, (uint32_t)value, now);
+		v->page->slot[slot].high = high;
+	return write(v, slot, (uint32_t)value & bits, now);
 }
 
 struct vlapic_effect vlapic_cr8_write(struct vlapic *v, uint8_t cr8)

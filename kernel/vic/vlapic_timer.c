@@ -69,25 +69,32 @@ uint32_t vlapic_timer_count(struct vlapic *v, uint64_t now)
 
 void vlapic_timer_write(struct vlapic *v, unsigned int slot, uint32_t value, uint64_t now)
 {
-	uint32_t count = slot == APIC_TIMER_DIVIDE ? vlapic_timer_count(v, now) : 0;
-	uint32_t old = *vlapic_reg(v, slot);
+	uint32_t *reg = vlapic_reg(v, slot);
 
 	vlapic_tick(v, now);
-	/* SDM vol. 3, "TSC-Deadline Mode": there, writes to the initial-count register are ignored. */
-	if (slot == APIC_TIMER_INITIAL && !timer_counts(v))
-		return;
-	*vlapic_reg(v, slot) = value;
 	if (slot == APIC_TIMER_INITIAL) {
+		/* SDM vol. 3, "TSC-Deadline Mode": there, writes to the initial-count register are ignored. */
+		if (!timer_counts(v))
+			return;
+		*reg = value;
 		v->timer_armed = value != 0;
 		timer_start(v, value, now);
 	} else if (slot == APIC_TIMER_DIVIDE) {
+		uint32_t count = vlapic_timer_count(v, now);
+
 		/* The count keeps its value and goes on at the new rate; the prescaler starts afresh. */
+		*reg = value;
 		if (v->timer_armed && timer_counts(v))
 			timer_start(v, count, now);
-	} else if (((old ^ value) & APIC_TIMER_MODE) && ((old | value) & APIC_TIMER_DEADLINE)) {
+	} else {
+		uint32_t old = *reg;
+
 		/* Same section: going to or from that mode disarms. Between the others the count goes on. */
-		v->timer_armed = false;
-		*vlapic_reg(v, APIC_TIMER_INITIAL) = 0;
+		*reg = value;
+		if (((old ^ value) & APIC_TIMER_MODE) && ((old | value) & APIC_TIMER_DEADLINE)) {
+			v->timer_armed = false;
+			*vlapic_reg(v, APIC_TIMER_INITIAL) = 0;
+		}
 	}
 }
 

@@ -168,14 +168,13 @@ static void channel_expire(struct vpit_channel *c, uint64_t t)
 		channel_load(c, t);
 }
 
-/* The next event, if it is not after `until`: true, and *t. */
-static bool channel_event(const struct vpit_channel *c, uint64_t until, uint64_t *t)
+/* The tick of the next event, or VPIT_NEVER. */
+static uint64_t channel_next(const struct vpit_channel *c)
 {
 	uint64_t span = channel_span(c);
 	uint64_t expiry = span == VPIT_NEVER ? VPIT_NEVER : c->at + span;
 
-	*t = expiry < c->load_at ? expiry : c->load_at;
-	return *t <= until && *t != VPIT_NEVER;
+	return expiry < c->load_at ? expiry : c->load_at;
 }
 
 /* A CLK pulse that loads a count replaces the old one: it is not also terminal count of that. */
@@ -206,10 +205,11 @@ static void channel_skip(struct vpit_channel *c, uint64_t now)
 /* Brings a channel to tick `now`. */
 static void channel_advance(struct vpit_channel *c, uint64_t now)
 {
-	uint64_t t;
-
-	for (channel_skip(c, now); channel_event(c, now, &t); channel_skip(c, now))
+	channel_skip(c, now);
+	for (uint64_t t = channel_next(c); t <= now && t != VPIT_NEVER; t = channel_next(c)) {
 		channel_step(c, t);
+		channel_skip(c, now);
+	}
 }
 
 /* 8254, "Counter Latch Command": what is latched is held until read, "or until the Counter is reprogrammed". */
@@ -379,29 +379,26 @@ bool vpit_out(struct vpit *pit, unsigned channel, uint64_t now)
 struct vpit_edges vpit_tick(struct vpit *pit, uint64_t now)
 {
 	const struct vpit_channel *c = &pit->channel[0];
-	struct vpit_edges edges;
+	uint64_t told = pit->told;
 
 	vpit_advance(pit, now);
-	edges = (struct vpit_edges){ .rises = c->rises - pit->told, .out = c->out };
 	pit->told = c->rises;
-	return edges;
+	return (struct vpit_edges){ .rises = c->rises - told, .out = c->out };
 }
 
 uint64_t vpit_deadline(struct vpit *pit, uint64_t now)
 {
+	const struct vpit_channel *before = &pit->channel[0];
 	struct vpit_channel c;
-	bool pulse, before;
-	uint64_t t, rises;
+	bool pulses;
 
 	vpit_advance(pit, now);
-	c = pit->channel[0];
-	pulse = c.mode == MODE_RATE || channel_is(&c, STROBES);
-	before = c.out;
-	rises = c.rises;
+	c = *before;
+	pulses = c.mode == MODE_RATE || channel_is(&c, STROBES);
 	/* Played on a copy. At most a load, a fall and a rise: every other event changes OUT. */
-	while (channel_event(&c, VPIT_NEVER, &t)) {
+	for (uint64_t t = channel_next(&c); t != VPIT_NEVER; t = channel_next(&c)) {
 		channel_step(&c, t);
-		if (c.rises != rises || (before && !c.out && !pulse))
+		if (c.rises != before->rises || (before->out && !c.out && !pulses))
 			return t;
 	}
 	return VPIT_NEVER;
