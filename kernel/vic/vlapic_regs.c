@@ -119,6 +119,12 @@ static uint32_t read(struct vlapic *v, unsigned int slot, uint64_t now)
 	return *vlapic_reg(v, slot);
 }
 
+/* The destination: ICR_HI, or the upper half of the one 64-bit register. */
+static inline uint64_t icr_high(struct vlapic *v)
+{
+	return vlapic_is_x2apic(v) ? v->page->slot[APIC_ICR_LO].high : *vlapic_reg(v, APIC_ICR_HI);
+}
+
 /*
  * Writes the writable bits of a register. Here are only the side effects: without one, the value is kept. Inlined,
  * because EOI and ICR are what a guest exits for most: the effect is built where the caller wants it.
@@ -129,7 +135,6 @@ static inline __attribute__((always_inline)) struct vlapic_effect write(struct v
 	struct vlapic_effect e = { .does = 0 };
 	uint32_t *reg = vlapic_reg(v, slot);
 	struct apic_msg msg;
-	uint64_t high;
 
 	value |= *reg & rules[slot].read_only;
 	if (slot >= APIC_LVT_TIMER && slot <= APIC_LVT_ERROR &&
@@ -161,8 +166,7 @@ static inline __attribute__((always_inline)) struct vlapic_effect write(struct v
 		break;
 	case APIC_ICR_LO:
 		*reg = value;
-		high = vlapic_is_x2apic(v) ? v->page->slot[slot].high : *vlapic_reg(v, APIC_ICR_HI);
-		if (icr_decode(high << 32 | value, vlapic_is_x2apic(v), &msg))
+		if (icr_decode(icr_high(v) << 32 | value, vlapic_is_x2apic(v), &msg))
 			send(v, &msg, &e);
 		break;
 	case APIC_SELF_IPI:

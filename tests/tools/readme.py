@@ -44,7 +44,9 @@ def cell(column, value, row):
         return "–"
     if value and column == "of_better":
         return f"{100 * float(value):,.0f} %"
-    if value and column.startswith("share"):
+    if value in ("", "-"):
+        return "–"
+    if column.startswith("share"):
         return f"{float(value):.0f} %"
     if value and value.isdigit():
         return f"{int(value):,}"
