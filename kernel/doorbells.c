@@ -4,6 +4,7 @@
 
 #include "arch/x86/arch.h"
 #include "kernel/intr.h"
+#include "kernel/vcpu.h"
 #include "kernel/vm.h"
 
 /*
@@ -275,10 +276,15 @@ int64_t doorbells_group_vector(struct vm *vm, const uint64_t arg[4])
 
 int64_t doorbells_timer(struct vm *vm, const uint64_t arg[4])
 {
+	struct cpu *cpu = cpu_self();
 	/* The deadline is in the caller's TSC; a VCPU may have set its own. */
-	uint64_t deadline = arg[1] ? arg[1] - cpu_self()->current->tsc_offset : DB_NEVER;
-	int64_t result = db_arm(&vm->doorbells, arg[0], deadline);
+	uint64_t deadline = arg[1] ? vcpu_host_time(cpu->current, tsc_now(), arg[1]) : DB_NEVER;
+	int64_t result;
 
+	/* As a ring: the timer that is found stays the port's until it is armed. */
+	ring_begin(cpu);
+	result = db_arm(&vm->doorbells, arg[0], deadline);
+	ring_end(cpu);
 	if (result >= 0)
 		intr_deadline(vm, deadline);
 	return result;
@@ -288,10 +294,11 @@ void doorbells_tick(struct vm *vm)
 {
 	struct cpu *cpu = cpu_self();
 	struct db_effect effect;
+	uint64_t now = tsc_now();
 	uint32_t cursor = 0;
 
 	ring_begin(cpu);
-	while (db_due(&vm->doorbells, tsc_now(), &cursor, &effect))
+	while (db_due(&vm->doorbells, now, &cursor, &effect))
 		intr_doorbell(vm, &effect);
 	ring_end(cpu);
 }

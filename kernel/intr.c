@@ -100,8 +100,9 @@ static void drain_ioapic(struct vm *vm)
 	while (vioapic_next(&vm->ioapic, &pin, &msg)) {
 		uint32_t targets = pin_targets(vm, pin, &msg);
 
-		if (targets && pin >= VIOAPIC_CALLBACK_PIN) {
+		if (pin >= VIOAPIC_CALLBACK_PIN)
 			targets = route_targets(&vm->lines, &vm->doorbells, pin, targets);
+		if (targets && pin >= VIOAPIC_CALLBACK_PIN) {
 			count_misdirected(vm, pin - VIOAPIC_CALLBACK_PIN,
 			                  route_sent(&vm->lines, &vm->ioapic, pin, targets));
 		}
@@ -184,7 +185,9 @@ void intr_effect(struct vcpu *v, const struct vlapic_effect *effect)
 static void raise_callback(struct vm *vm, const struct db_effect *effect)
 {
 	spinlock_lock(&vm->chip_lock);
-	route_raise(&vm->lines, &vm->ioapic, effect->pin, effect->vcpu, effect->port);
+	for (uint32_t vcpus = effect->also | 1u << effect->vcpu; vcpus; vcpus &= vcpus - 1)
+		route_raise(&vm->lines, &vm->ioapic, effect->pin, (unsigned)__builtin_ctz(vcpus),
+		            effect->port);
 	drain_ioapic(vm);
 	spinlock_unlock(&vm->chip_lock);
 }

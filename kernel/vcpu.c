@@ -46,10 +46,10 @@ void vcpu_park(struct vcpu *v, const char *reason)
  */
 static void take_signals(struct vcpu *v, uint32_t signals)
 {
-	if (signals & INBOX_STOP) {
+	if (signals & INBOX_STOP)
 		v->state = VCPU_STOPPED;
+	if (v->state == VCPU_STOPPED)
 		return;
-	}
 	if (signals & INBOX_INIT) {
 		vlapic_init_signal(&v->apic);
 		virt->vcpu_reset(&v->virt);
@@ -91,7 +91,7 @@ static void empty_inbox(struct vcpu *v)
 static uint64_t deadline_of(struct vcpu *v)
 {
 	uint64_t guest = vlapic_deadline(&v->apic);
-	uint64_t host = guest == VLAPIC_NEVER ? UINT64_MAX : guest - v->tsc_offset;
+	uint64_t host = guest == VLAPIC_NEVER ? UINT64_MAX : vcpu_host_time(v, v->virt.exit_tsc, guest);
 
 	if (v->index == 0) {
 		uint64_t chip = atomic_load_explicit(&v->vm->chip_deadline, memory_order_relaxed);
@@ -137,7 +137,10 @@ static __attribute__((noinline)) void inject_events(struct vcpu *v, int vector)
 		uint8_t taken = extint ? intr_acknowledge(v->vm) : vlapic_take(&v->apic);
 
 		virt->vcpu_inject(&v->virt, EVENT_INTERRUPT, taken, -1);
-		interrupt = extint && vector >= 0;
+		/* The 8259 may have another one at once; what the LAPIC took was its highest. */
+		if (extint)
+			v->intr = intr_wire(v->vm);
+		interrupt = extint && (vector >= 0 || has_extint(v));
 	}
 	if (interrupt || v->nmi || v->window) {
 		virt->vcpu_window(&v->virt, interrupt, v->nmi);
@@ -176,7 +179,7 @@ static __attribute__((noinline)) void set_deadline(struct vcpu *v)
 	uint64_t deadline = deadline_of(v), step = tsc_hz / VCPU_STEP_HZ;
 	uint64_t soonest = v->met + (step > VCPU_STEP_TICKS ? step : VCPU_STEP_TICKS);
 
-	if (deadline > v->virt.exit_tsc && deadline < soonest)
+	if (deadline < soonest)
 		deadline = soonest;
 	v->deadline = deadline < v->slice_end ? deadline : v->slice_end;
 }
@@ -195,6 +198,9 @@ bool vcpu_ready(struct vcpu *v)
 	if (v->apic.irr_words || v->nmi || v->intr || v->window || v->threshold) {
 		inject_events(v, vector);
 		watch_tpr(v);
+		/* An acknowledge at the 8259 may have signalled this very VCPU: entered with ON set, it would get no kick. */
+		if (inbox_full(&v->inbox))
+			return false;
 	}
 	virt_deadline(&v->virt, v->deadline);
 	return true;
@@ -221,6 +227,8 @@ static void run_slice(struct vcpu *v)
 			v->met = now;
 		} else if (!is_awake(v))
 			return;
+		/* The time as it is, not as it was at the exit: a guest can have us meet deadlines for long. */
+		now = tsc_now();
 		if (now < v->slice_end)
 			continue;
 		if (v->next != v)

@@ -49,6 +49,16 @@ static inline uint64_t vcpu_tsc(const struct vcpu *v)
 	return tsc_now() + v->tsc_offset;
 }
 
+/* A time of the guest's TSC as host TSC, seen from `now`: what has passed is `now`, what is too far UINT64_MAX. Owner CPU. */
+static inline uint64_t vcpu_host_time(const struct vcpu *v, uint64_t now, uint64_t guest)
+{
+	uint64_t left = guest - (now + v->tsc_offset);
+
+	if (guest <= now + v->tsc_offset)
+		return now;
+	return left < UINT64_MAX - now ? now + left : UINT64_MAX;
+}
+
 /*
  * Stops the VM of `v` with a dump of its state: it did something impossible, or that we do not know. Owner
  * CPU.

@@ -170,28 +170,47 @@ struct db_effect db_ring(struct db_vm *db, uint32_t port, uint64_t now)
 	return announce_within(db, route, vcpu, port, now);
 }
 
-/* Announces a pending, unmasked bit wherever it is; `now` is DB_NEVER where no budget counts. */
+/* Two announcements of one port: only a route with lines has several places, and its effects differ in the VCPU. */
+static struct db_effect join(struct db_effect a, struct db_effect b)
+{
+	if (b.result != BH_RUNG_UPCALL)
+		return a;
+	if (a.what != DB_NOTHING)
+		b.also = a.also | 1u << a.vcpu;
+	return b;
+}
+
+/*
+ * Announces a pending, unmasked bit wherever it is. With a time, DB_NEVER being none, it spends of that period; it is not
+ * held again if nothing is left, for who is late with the refill would meet it here for good.
+ */
 static struct db_effect kick(struct db_vm *db, uint64_t port, uint64_t now)
 {
 	const struct db_route *route = atomic_load(&db->route);
 	uint32_t word = open_word(db, port), places;
+	struct db_effect effect = done(BH_RUNG_QUIET);
 
 	if (port >= BH_PORTS)
 		return done(BH_EINVAL);
 	if (!(word & DB_OPEN))
 		return done(BH_ECLOSED);
+	/* Arbitration may have put a bit on several of the places, and each of them is owed its upcall. */
 	for (places = places_of(db, route, word, (uint32_t)port); places; places &= places - 1) {
 		unsigned vcpu = (unsigned)__builtin_ctz(places);
 		_Atomic uint64_t *pending = pending_of(db, vcpu);
 
+		if (!pending && effect.result == BH_RUNG_QUIET)
+			effect.result = BH_ENOPAGE;
 		if (!pending)
-			return done(BH_ENOPAGE);
-		if ((atomic_load(&pending[port / 64]) & bit_of((uint32_t)port)) &&
-		    !is_masked(db, (uint32_t)port))
-			return now == DB_NEVER ? announce(db, route, vcpu, (uint32_t)port)
-			                       : announce_within(db, route, vcpu, (uint32_t)port, now);
+			continue;
+		if (!(atomic_load(&pending[port / 64]) & bit_of((uint32_t)port)) ||
+		    is_masked(db, (uint32_t)port))
+			continue;
+		if (now != DB_NEVER)
+			take_budget(db, &db->port[port], now);
+		effect = join(effect, announce(db, route, vcpu, (uint32_t)port));
 	}
-	return done(BH_RUNG_QUIET);
+	return effect;
 }
 
 struct db_effect db_kick(struct db_vm *db, uint64_t port)
@@ -222,24 +241,25 @@ static bool fire(struct db_vm *db, struct db_timer *timer, uint64_t now, struct 
 	return true;
 }
 
+/* The cursor only goes up: timers, then the refill, then each port. Whoever arms or rings meanwhile cannot keep it. */
 bool db_due(struct db_vm *db, uint64_t now, uint32_t *cursor, struct db_effect *effect)
 {
-	for (unsigned i = 0; i < DB_TIMERS; i++) {
-		if (fire(db, &db->timer[i], now, effect))
+	while (*cursor < DB_TIMERS) {
+		if (fire(db, &db->timer[(*cursor)++], now, effect))
 			return true;
 	}
-	if (*cursor == 0) {
+	if (*cursor == DB_TIMERS) {
 		if (atomic_load(&db->refill) > now)
 			return false;
 		atomic_store(&db->refill, DB_NEVER);
-		*cursor = 1;
+		(*cursor)++;
 	}
-	for (; *cursor <= WORDS; (*cursor)++) {
-		uint64_t bits = atomic_load(&db->held[*cursor - 1]);
+	for (uint32_t port = *cursor - DB_TIMERS - 1; port < BH_PORTS; port = (port / 64 + 1) * 64) {
+		uint64_t bits = atomic_load(&db->held[port / 64]) & UINT64_MAX << port % 64;
 
 		if (bits) {
-			uint32_t port = (*cursor - 1) * 64 + (uint32_t)__builtin_ctzll(bits);
-
+			port = port / 64 * 64 + (uint32_t)__builtin_ctzll(bits);
+			*cursor = DB_TIMERS + 1 + port + 1;
 			atomic_fetch_and(&db->held[port / 64], ~bit_of(port));
 			*effect = kick(db, port, now); /* spends of the new period */
 			return true;
@@ -403,8 +423,11 @@ static void settle_word(struct db_vm *db, unsigned vcpu, uint32_t w, uint64_t bi
 		uint32_t port = w * 64 + (uint32_t)__builtin_ctzll(bits);
 		uint32_t places = places_of(db, route, atomic_load(&db->port[port].word), port);
 
+		/* One that the old route had out of its VCPU's sight is in its place now, and not announced yet. */
 		if (!(places & 1u << vcpu))
 			carry(db, route, port, vcpu, pick(db, places));
+		else if (!is_masked(db, port) && !(atomic_load(&db->held[w]) & bit_of(port)))
+			announce(db, route, vcpu, port);
 	}
 }
 

@@ -86,6 +86,7 @@ struct db_effect {
 	uint8_t vcpu;
 	uint8_t vector;
 	uint8_t pin;
+	uint32_t also; /* DB_LINE: more VCPUs than `vcpu`, a bit mask */
 	uint32_t port; /* whose upcall it is; DB_NO_PORT: a whole group's */
 };
 

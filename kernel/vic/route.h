@@ -56,7 +56,7 @@ void route_rewritten(struct route_lines *lines, struct vioapic *io, uint64_t cha
 uint32_t route_follow(struct route_lines *lines, struct db_vm *db, const struct vioapic *io, uint64_t pins);
 
 /*
- * Who gets a message from callback line `pin` whose targets by the manual are `targets` (not empty): VCPU 0 on `vcpu0`;
+ * Who gets a message from callback line `pin` whose targets by the manual are `targets`: VCPU 0 on `vcpu0`, whoever they are;
  * on `follow`, of several, those whose bits it is for. Any other pin's targets are the manual's.
  */
 uint32_t route_targets(const struct route_lines *lines, const struct db_vm *db, unsigned pin,

@@ -2,6 +2,9 @@
 /* The virtual LAPIC's registers as the guest sees them, in memory (xAPIC) and as MSRs (x2APIC). */
 #include "vlapic_priv.h"
 
+/* A side effect of its own: the common path of a write stays without a frame. */
+#define APART static __attribute__((noinline))
+
 enum access { RO = 1, WO = 2, RW = 3 };
 
 /*
@@ -70,8 +73,13 @@ static uint32_t writable(const struct vlapic *v, const struct rule *rule, unsign
 	return bits;
 }
 
-/* SDM vol. 3, "Local APIC State After It Has Been Software Disabled": all LVT entries are and stay masked. */
-static void write_svr(struct vlapic *v, uint32_t value, uint64_t now, struct vlapic_effect *e)
+/* SDM vol. 3, "Local APIC State After It Has Been Software Disabled": all LVT entries are masked, and stay so. */
+static uint32_t lvt_mask(struct vlapic *v)
+{
+	return *vlapic_reg(v, APIC_SVR) & APIC_SVR_ENABLED ? 0 : APIC_LVT_MASKED;
+}
+
+APART void write_svr(struct vlapic *v, uint32_t value, uint64_t now, struct vlapic_effect *e)
 {
 	bool open = vlapic_extint_open(v);
 
@@ -83,6 +91,7 @@ static void write_svr(struct vlapic *v, uint32_t value, uint64_t now, struct vla
 		e->does |= VLAPIC_TIMER | VLAPIC_PRIORITY;
 	}
 	*vlapic_reg(v, APIC_SVR) = value;
+	e->does |= vlapic_publish(v);
 	if (open != vlapic_extint_open(v))
 		e->does |= VLAPIC_WIRE;
 }
@@ -120,44 +129,51 @@ static uint32_t read(struct vlapic *v, unsigned int slot, uint64_t now)
 }
 
 /* The destination: ICR_HI, or the upper half of the one 64-bit register. */
-static inline uint64_t icr_high(struct vlapic *v)
+APART void write_icr(struct vlapic *v, uint32_t low, struct vlapic_effect *e)
 {
-	return vlapic_is_x2apic(v) ? v->page->slot[APIC_ICR_LO].high : *vlapic_reg(v, APIC_ICR_HI);
-}
-
-/*
- * Writes the writable bits of a register. Here are only the side effects: without one, the value is kept. Inlined,
- * because EOI and ICR are what a guest exits for most: the effect is built where the caller wants it.
- */
-static inline __attribute__((always_inline)) struct vlapic_effect write(struct vlapic *v, unsigned int slot,
-                                                                        uint32_t value, uint64_t now)
-{
-	struct vlapic_effect e = { .does = 0 };
-	uint32_t *reg = vlapic_reg(v, slot);
+	bool wide = vlapic_is_x2apic(v);
+	uint64_t high = wide ? v->page->slot[APIC_ICR_LO].high : *vlapic_reg(v, APIC_ICR_HI);
 	struct apic_msg msg;
 
-	value |= *reg & rules[slot].read_only;
-	if (slot >= APIC_LVT_TIMER && slot <= APIC_LVT_ERROR &&
-	    !(*vlapic_reg(v, APIC_SVR) & APIC_SVR_ENABLED))
-		value |= APIC_LVT_MASKED;
+	*vlapic_reg(v, APIC_ICR_LO) = low;
+	if (icr_decode(high << 32 | low, wide, &msg))
+		send(v, &msg, e);
+}
+
+/* SDM vol. 3, "SELF IPI Register": an edge-triggered, fixed self IPI; nothing of it is kept. */
+APART void write_self_ipi(struct vlapic *v, uint32_t vector, struct vlapic_effect *e)
+{
+	send(v, &(struct apic_msg){ .vector = (uint8_t)vector, .shorthand = APIC_DEST_SELF }, e);
+}
+
+/* ID, LDR, DFR: what the senders match against. */
+APART void write_address(struct vlapic *v, unsigned int slot, uint32_t value, struct vlapic_effect *e)
+{
+	*vlapic_reg(v, slot) = value | (slot == APIC_DFR ? APIC_DFR_ONES : 0);
+	e->does = vlapic_publish(v);
+}
+
+/* Writes the writable bits of a register. Here are only the side effects: without one, the value is kept. */
+static void write(struct vlapic *v, unsigned int slot, uint32_t value, uint64_t now, struct vlapic_effect *e)
+{
+	uint32_t *reg = vlapic_reg(v, slot);
+
 	switch (slot) {
 	case APIC_TPR:
 		*reg = value;
 		vlapic_publish_priority(v);
-		e.does = VLAPIC_PRIORITY;
+		e->does = VLAPIC_PRIORITY;
 		break;
 	case APIC_EOI:
-		vlapic_end(v, &e);
+		vlapic_end(v, e);
 		break;
 	case APIC_SVR:
-		write_svr(v, value, now, &e);
-		e.does |= vlapic_publish(v);
+		write_svr(v, value, now, e);
 		break;
 	case APIC_ID:
 	case APIC_LDR:
 	case APIC_DFR:
-		*reg = value;
-		e.does = vlapic_publish(v);
+		write_address(v, slot, value, e);
 		break;
 	case APIC_ESR:
 		/* SDM vol. 3, "Error Handling": any write shows what was detected since the last one. */
@@ -165,30 +181,34 @@ static inline __attribute__((always_inline)) struct vlapic_effect write(struct v
 		v->errors = 0;
 		break;
 	case APIC_ICR_LO:
-		*reg = value;
-		if (icr_decode(icr_high(v) << 32 | value, vlapic_is_x2apic(v), &msg))
-			send(v, &msg, &e);
+		write_icr(v, value, e);
 		break;
 	case APIC_SELF_IPI:
-		/* SDM vol. 3, "SELF IPI Register": an edge-triggered, fixed self IPI; nothing of it is kept. */
-		msg = (struct apic_msg){ .vector = (uint8_t)value, .shorthand = APIC_DEST_SELF };
-		send(v, &msg, &e);
+		write_self_ipi(v, value, e);
+		break;
+	case APIC_LVT_THERMAL:
+	case APIC_LVT_PERF:
+	case APIC_LVT_ERROR:
+		*reg = value | lvt_mask(v);
 		break;
 	case APIC_LVT_LINT0:
 	case APIC_LVT_LINT1:
-		vlapic_lint_write(v, slot - APIC_LVT_LINT0, value, &e);
+		value |= *reg & APIC_LVT_REMOTE_IRR;
+		vlapic_lint_write(v, slot - APIC_LVT_LINT0, value | lvt_mask(v), e);
 		break;
 	case APIC_LVT_TIMER:
+		e->does = VLAPIC_TIMER | VLAPIC_PRIORITY;
+		vlapic_timer_write(v, slot, value | lvt_mask(v), now);
+		break;
 	case APIC_TIMER_INITIAL:
 	case APIC_TIMER_DIVIDE:
+		e->does = VLAPIC_TIMER | VLAPIC_PRIORITY;
 		vlapic_timer_write(v, slot, value, now);
-		e.does = VLAPIC_TIMER | VLAPIC_PRIORITY;
 		break;
 	default:
 		*reg = value;
 		break;
 	}
-	return e;
 }
 
 uint32_t vlapic_mmio_read(struct vlapic *v, uint32_t offset, uint64_t now)
@@ -207,14 +227,17 @@ uint32_t vlapic_mmio_read(struct vlapic *v, uint32_t offset, uint64_t now)
 struct vlapic_effect vlapic_mmio_write(struct vlapic *v, uint32_t offset, uint32_t value, uint64_t now)
 {
 	const struct rule *rule = find_rule(offset / 16);
+	struct vlapic_effect e = { .does = 0 };
 
 	if (!vlapic_is_enabled(v) || vlapic_is_x2apic(v) || offset % 16)
-		return (struct vlapic_effect){ .does = 0 };
-	if (rule->xapic & WO)
-		return write(v, offset / 16, value & writable(v, rule, offset / 16), now);
-	if (!rule->xapic)
+		return e;
+	if (rule->xapic & WO) {
+		write(v, offset / 16, value & writable(v, rule, offset / 16), now, &e);
+	} else if (!rule->xapic) {
 		vlapic_error(v, APIC_ESR_REGISTER);
-	return (struct vlapic_effect){ .does = rule->xapic ? 0 : VLAPIC_PRIORITY };
+		e.does = VLAPIC_PRIORITY;
+	}
+	return e;
 }
 
 bool vlapic_msr_read(struct vlapic *v, uint32_t msr, uint64_t *value, uint64_t now)
@@ -234,16 +257,22 @@ struct vlapic_effect vlapic_msr_write(struct vlapic *v, uint32_t msr, uint64_t v
 	unsigned int slot = msr - APIC_MSR_BASE;
 	const struct rule *rule = find_rule(slot);
 	uint32_t bits = writable(v, rule, slot), high = (uint32_t)(value >> 32);
+	struct vlapic_effect e = { .does = VLAPIC_FAULT };
 
 	if (!vlapic_is_x2apic(v) || !(rule->x2apic & WO) || ((uint32_t)value & ~(bits | rule->read_only)) ||
 	    (high && slot != APIC_ICR_LO))
-		return (struct vlapic_effect){ .does = VLAPIC_FAULT };
+		return e;
 	if (slot == APIC_ICR_LO)
 		v->page->slot[slot].high = high;
-	return write(v, slot, (uint32_t)value & bits, now);
+	e.does = 0;
+	write(v, slot, (uint32_t)value & bits, now, &e);
+	return e;
 }
 
 struct vlapic_effect vlapic_cr8_write(struct vlapic *v, uint8_t cr8)
 {
-	return write(v, APIC_TPR, (cr8 & 0xfu) << 4, 0);
+	struct vlapic_effect e = { .does = 0 };
+
+	write(v, APIC_TPR, (cr8 & 0xfu) << 4, 0, &e);
+	return e;
 }

@@ -158,7 +158,10 @@ UNTRACED static void act(const struct db_effect *effect, unsigned group)
 		REQUIRE(effect->vector >= 16 && effect->vector == f.db.vector[effect->vcpu][group]);
 	else
 		REQUIRE(effect->pin >= BH_CALLBACK_PIN && effect->pin < BH_CALLBACK_PIN + BH_GROUPS);
-	f.owed[effect->vcpu][group] = true;
+	REQUIRE(!effect->also || effect->what == DB_LINE);
+	for (unsigned v = 0; v < VCPUS; v++)
+		if ((effect->also | 1u << effect->vcpu) >> v & 1)
+			f.owed[v][group] = true;
 }
 
 static void ring(uint32_t port)

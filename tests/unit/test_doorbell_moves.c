@@ -141,6 +141,17 @@ static void follow_spreads_over_a_set(void **state)
 	assert_int_equal(db_ring(&bed->db, port, 0).result, BH_RUNG_MASKED);
 	set_mask(bed, port, false);
 	assert_int_equal(db_kick(&bed->db, port).vcpu, 2);
+	assert_int_equal(consume(bed, 2), 1);
+	/* Masked rings that arbitration put on two pages: one kick announces both. */
+	set_mask(bed, port, true);
+	db_ring(&bed->db, port, 0);
+	atomic_store(&bed->face[2].priority, 0x30);
+	atomic_store(&bed->face[3].priority, 0);
+	db_ring(&bed->db, port, 0);
+	set_mask(bed, port, false);
+	struct db_effect both = db_kick(&bed->db, port);
+	assert_int_equal(1u << both.vcpu | both.also, 0xc);
+	assert_int_equal(consume(bed, 2) + consume(bed, 3), 2);
 	free(bed);
 }
 
