@@ -80,7 +80,7 @@ def run_mutant(mutant, tests, caught):
     return [Result(name, PASSED if found else FAILED, f"caught: {told}" if found else "not caught", output)]
 
 
-def jobs(names=catalogue.QUICK, tests=("stress-2",), caught=None):
+def jobs(names=catalogue.QUICK, tests=("contract", "stress-2"), caught=None):
     """These mutants against these tests."""
     caught = {} if caught is None else caught
     chosen = [mutant for mutant in catalogue.MUTANTS if mutant.name in names]
