@@ -111,4 +111,24 @@ _Static_assert(sizeof(struct apic_page) == 4096, "SDM: Local APIC Register Addre
 _Static_assert(offsetof(struct apic_page, slot[APIC_ICR_LO]) == 0x300,
                "SDM: Local APIC Register Address Map");
 
+/*
+ * PPR, of a TPR and the highest vector in service (-1: none). SDM vol. 3, "Task and Processor Priorities": with equal
+ * classes the sub-class is model-specific; taken from TPR, as PPR virtualisation does.
+ */
+static inline uint8_t apic_ppr(uint32_t tpr, int isrv)
+{
+	return (uint8_t)(isrv >> 4 <= (int)(tpr >> 4 & 0xf) ? tpr & 0xff : (uint32_t)isrv & 0xf0);
+}
+
+/* The PPR of a page that its owner, or the processor, may be changing. Any CPU. */
+static inline uint8_t apic_page_ppr(const struct apic_page *page)
+{
+	uint32_t tpr = __atomic_load_n(&page->slot[APIC_TPR].low, __ATOMIC_RELAXED), isr = 0;
+	int word = 8;
+
+	while (!isr && word-- > 0)
+		isr = __atomic_load_n(&page->slot[APIC_ISR + word].low, __ATOMIC_RELAXED);
+	return apic_ppr(tpr, isr ? word * 32 + 31 - __builtin_clz(isr) : -1);
+}
+
 #endif

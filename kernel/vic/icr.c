@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* How a message finds its VCPUs: decoding the ICR, matching destinations, lowest-priority arbitration. */
 #include "icr.h"
-#include "apic_regs.h"
 
 #define MODE(name) (1u << APIC_MODE_##name)
 #define ADDRESSED  (MODE(FIXED) | MODE(LOWEST) | MODE(SMI) | MODE(NMI) | MODE(INIT) | MODE(SIPI))
@@ -90,7 +89,7 @@ uint32_t apic_bus_arbitrate(struct apic_bus *bus, uint32_t among)
 
 	for (; among; among &= among - 1) {
 		unsigned int i = (unsigned int)__builtin_ctz(among);
-		uint32_t priority = atomic_load_explicit(&bus->face[i]->priority, memory_order_relaxed);
+		uint32_t priority = apic_page_ppr(bus->face[i]->page);
 		uint32_t age = turn - atomic_load_explicit(&bus->last[i], memory_order_relaxed);
 
 		if (priority < best_priority || (priority == best_priority && age > best_age)) {

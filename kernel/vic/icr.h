@@ -4,6 +4,7 @@
 #define VIC_ICR_H
 
 #include "apic_msg.h"
+#include "apic_regs.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -12,11 +13,12 @@
 /*
  * What a LAPIC shows to the others: enough to match a destination without touching the vlapic. Only the owner's CPU
  * stores. `word` is stored with release and loaded with acquire order: seen whole, and with it what its owner did
- * before. `priority` is PPR when last computed; relaxed, since on hardware too it is out of date on arrival.
+ * before. Arbitration reads the priority from the registers themselves, which the processor may be changing: on
+ * hardware, too, it is out of date on arrival.
  */
 struct lapic_face {
 	_Atomic uint64_t word;
-	_Atomic uint32_t priority;
+	const struct apic_page *page; /* constant */
 };
 
 /* Fields of lapic_face.word: the APIC ID is bits 31:0, the xAPIC logical ID bits 39:32. */

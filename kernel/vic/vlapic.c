@@ -24,16 +24,6 @@ uint32_t vlapic_publish(struct vlapic *v)
 	return VLAPIC_FACE;
 }
 
-void vlapic_resync(struct vlapic *v)
-{
-	v->irr_words = 0;
-	v->isr_words = 0;
-	for (unsigned int word = 0; word < 8; word++) {
-		v->irr_words |= (uint8_t)(!!*vlapic_reg(v, APIC_IRR + word) << word);
-		v->isr_words |= (uint8_t)(!!*vlapic_reg(v, APIC_ISR + word) << word);
-	}
-}
-
 /* SDM vol. 3, "Logical Destination Mode in x2APIC Mode": the logical ID follows from the ID. */
 static void set_id(struct vlapic *v, uint32_t id)
 {
@@ -55,8 +45,10 @@ static void set_registers(struct vlapic *v, uint32_t id)
 	set_id(v, id);
 	v->timer_armed = false;
 	v->errors = 0;
-	vlapic_resync(v);
-	vlapic_publish_priority(v);
+	v->irr_words = 0;
+	v->isr_words = 0;
+	v->changed = true;
+	vlapic_remember(v);
 }
 
 void vlapic_reset(struct vlapic *v)
@@ -78,7 +70,7 @@ void vlapic_init_signal(struct vlapic *v)
 
 void vlapic_init(struct vlapic *v, struct apic_page *page, const struct vlapic_config *config)
 {
-	*v = (struct vlapic){ .page = page, .config = *config };
+	*v = (struct vlapic){ .page = page, .config = *config, .face = { .page = page } };
 	vlapic_reset(v);
 }
 
@@ -142,6 +134,7 @@ static void request(struct vlapic *v, unsigned int word, uint32_t vectors, uint3
 	*vlapic_reg(v, APIC_IRR + word) |= vectors;
 	*tmr = (*tmr & ~vectors) | level;
 	v->irr_words |= (uint8_t)(1u << word);
+	v->changed = true;
 }
 
 bool vlapic_accept(struct vlapic *v, uint8_t vector, bool level)
@@ -199,20 +192,13 @@ uint8_t vlapic_take(struct vlapic *v)
 	remove(v, APIC_IRR, &v->irr_words, vector);
 	*vlapic_reg(v, APIC_ISR + vector / 32) |= vector_bit(vector);
 	v->isr_words |= (uint8_t)(1u << (vector / 32));
-	vlapic_publish_priority(v);
 	return (uint8_t)vector;
 }
 
-void vlapic_end(struct vlapic *v, struct vlapic_effect *e)
+static void tell_end(struct vlapic *v, unsigned int vector, struct vlapic_effect *e)
 {
-	int highest = vlapic_highest(v, APIC_ISR, v->isr_words);
-	unsigned int vector = (unsigned int)highest;
 	uint32_t lint = *vlapic_reg(v, APIC_LVT_LINT0);
 
-	if (highest < 0)
-		return;
-	remove(v, APIC_ISR, &v->isr_words, vector);
-	e->does |= VLAPIC_PRIORITY;
 	/* SDM vol. 3, "Signaling Interrupt Servicing Completion": TMR decides on the broadcast, SVR may veto it. */
 	if ((*vlapic_reg(v, APIC_TMR + vector / 32) & vector_bit(vector)) &&
 	    !(*vlapic_reg(v, APIC_SVR) & APIC_SVR_SUPPRESS)) {
@@ -221,7 +207,26 @@ void vlapic_end(struct vlapic *v, struct vlapic_effect *e)
 	}
 	if ((lint & APIC_LVT_REMOTE_IRR) && (lint & APIC_LVT_VECTOR) == vector)
 		vlapic_lint_write(v, 0, lint & ~APIC_LVT_REMOTE_IRR, e);
-	vlapic_publish_priority(v);
+}
+
+void vlapic_end(struct vlapic *v, struct vlapic_effect *e)
+{
+	int highest = vlapic_highest(v, APIC_ISR, v->isr_words);
+
+	if (highest < 0)
+		return;
+	remove(v, APIC_ISR, &v->isr_words, (unsigned int)highest);
+	v->changed = true;
+	e->does |= VLAPIC_PRIORITY;
+	tell_end(v, (unsigned int)highest, e);
+}
+
+struct vlapic_effect vlapic_ended(struct vlapic *v, uint8_t vector)
+{
+	struct vlapic_effect e = { .does = 0 };
+
+	tell_end(v, vector, &e);
+	return e;
 }
 
 /* Level triggering exists for LINT0 alone, and in fixed mode alone (SDM vol. 3, "Local Vector Table"). */
@@ -268,6 +273,7 @@ struct vlapic_effect vlapic_lint(struct vlapic *v, unsigned int pin, bool high)
 		e.does = pin == 0 ? VLAPIC_EXTINT : VLAPIC_NMI;
 	else
 		lint_assert(v, pin, &e);
+	vlapic_remember(v);
 	return e;
 }
 
@@ -279,6 +285,7 @@ void vlapic_lint_write(struct vlapic *v, unsigned int pin, uint32_t value, struc
 	*vlapic_reg(v, APIC_LVT_LINT0 + pin) = level ? value : value & ~APIC_LVT_REMOTE_IRR;
 	if (level && lint_is_asserted(v, pin))
 		lint_assert(v, pin, e);
+	vlapic_remember(v);
 	if (open != vlapic_extint_open(v))
 		e->does |= VLAPIC_WIRE;
 }

@@ -26,16 +26,19 @@ struct vlapic_config {
 	uint8_t phys_bits;    /* MAXPHYADDR, 32 to 52 */
 };
 
+#define VLAPIC_BEFORE 6
+
 struct vlapic {
-	struct apic_page
-		*page;      /* the registers; while the VCPU runs the processor may change TPR (TPR shadow) */
-	uint64_t base;      /* IA32_APIC_BASE */
-	uint64_t timer_end; /* while armed: when the count reaches 0, or the TSC deadline */
-	uint32_t errors;    /* detected since ESR was last written */
-	uint8_t irr_words;  /* bit w: word w of IRR is not 0; likewise below */
+	struct apic_page *page; /* the registers; while the VCPU runs the processor may change some: below */
+	uint64_t base;          /* IA32_APIC_BASE */
+	uint64_t timer_end;     /* while armed: when the count reaches 0, or the TSC deadline */
+	uint32_t errors;        /* detected since ESR was last written */
+	uint8_t irr_words;      /* bit w clear: word w of IRR is 0; likewise below */
 	uint8_t isr_words;
 	uint8_t lint; /* bit n: the wire at LINTn is high */
 	bool timer_armed;
+	bool changed;                   /* IRR, ISR or TMR, by these functions; the caller clears it */
+	uint32_t before[VLAPIC_BEFORE]; /* registers as they were, for vlapic_written() */
 	struct vlapic_config config;
 	struct lapic_face face __attribute__((aligned(64))); /* a line of its own: all CPUs read it */
 };
@@ -99,6 +102,12 @@ static inline bool vlapic_is_x2apic(const struct vlapic *v)
 uint32_t vlapic_mmio_read(struct vlapic *v, uint32_t offset, uint64_t now);
 struct vlapic_effect vlapic_mmio_write(struct vlapic *v, uint32_t offset, uint32_t value, uint64_t now);
 
+/*
+ * The processor has let the guest write a register of the page (SDM vol. 3, "APIC-Write Emulation"): does what
+ * vlapic_mmio_write() would have done.
+ */
+struct vlapic_effect vlapic_written(struct vlapic *v, uint32_t offset, uint64_t now);
+
 /* The MSR face, 0x800 to 0x8ff. False or VLAPIC_FAULT: #GP. *value is written only when true. */
 bool vlapic_msr_read(struct vlapic *v, uint32_t msr, uint64_t *value, uint64_t now);
 struct vlapic_effect vlapic_msr_write(struct vlapic *v, uint32_t msr, uint64_t value, uint64_t now);
@@ -132,18 +141,31 @@ bool vlapic_accept(struct vlapic *v, uint8_t vector, bool level);
  */
 uint32_t vlapic_drain(struct vlapic *v, struct inbox *in);
 
-/* Recomputes irr_words and isr_words after virtual-interrupt delivery changed IRR or ISR in the page. */
-void vlapic_resync(struct vlapic *v);
-
-/* The highest vector of 8 words whose non-zero ones are `words`; -1 if none. */
-static inline int vlapic_highest(const struct vlapic *v, unsigned int slot, uint8_t words)
+/*
+ * The guest has run with virtual-interrupt delivery: the processor moved vectors from IRR to ISR, and ended some. Before
+ * any function below and before vlapic_accept(), vlapic_drain() and the registers' functions.
+ */
+static inline void vlapic_resync(struct vlapic *v)
 {
-	unsigned int word;
+	v->irr_words = 0xff;
+	v->isr_words = 0xff;
+}
 
-	if (!words)
-		return -1;
-	word = 31u - (unsigned int)__builtin_clz(words);
-	return (int)(word * 32 + 31) - __builtin_clz(v->page->slot[slot + word].low);
+/* Virtual-interrupt delivery ended `vector`, which is level-triggered: what else its end means. */
+struct vlapic_effect vlapic_ended(struct vlapic *v, uint8_t vector);
+
+/* The highest vector of 8 words, of which those outside `words` are 0; -1 if none. */
+static inline int vlapic_highest(const struct vlapic *v, unsigned int slot, uint32_t words)
+{
+	while (words) {
+		unsigned int word = 31u - (unsigned int)__builtin_clz(words);
+		uint32_t vectors = v->page->slot[slot + word].low;
+
+		if (vectors)
+			return (int)(word * 32 + 31) - __builtin_clz(vectors);
+		words &= ~(1u << word);
+	}
+	return -1;
 }
 
 /* The highest vector requested, deliverable or not; -1 if none. */
@@ -152,30 +174,21 @@ static inline int vlapic_highest_irr(const struct vlapic *v)
 	return vlapic_highest(v, APIC_IRR, v->irr_words);
 }
 
-/*
- * PPR, computed each time, since the processor may have changed TPR. SDM vol. 3, "Task and Processor Priorities": with
- * equal classes the sub-class is model-specific; taken from TPR, as PPR virtualisation does.
- */
+/* PPR, computed each time, since the processor may have changed TPR. */
 static inline uint8_t vlapic_ppr(const struct vlapic *v)
 {
-	uint32_t tpr = v->page->slot[APIC_TPR].low & 0xff;
-	int isrv = vlapic_highest(v, APIC_ISR, v->isr_words);
-
-	return (uint8_t)(isrv < 0 || tpr >> 4 >= (uint32_t)isrv >> 4 ? tpr : (uint32_t)isrv & 0xf0);
+	return apic_ppr(v->page->slot[APIC_TPR].low, vlapic_highest(v, APIC_ISR, v->isr_words));
 }
 
 /*
- * The vector to deliver now, -1 if none. For every VM entry: constant time, and shows the others the PPR it
- * found. Does not look at the CPU's own state (RFLAGS.IF, shadows).
+ * The vector to deliver now, -1 if none. For every VM entry: constant time. Does not look at the CPU's own state
+ * (RFLAGS.IF, shadows).
  */
-static inline int vlapic_pending(struct vlapic *v)
+static inline int vlapic_pending(const struct vlapic *v)
 {
-	uint8_t ppr = vlapic_ppr(v);
 	int irrv = vlapic_highest_irr(v);
 
-	if (atomic_load_explicit(&v->face.priority, memory_order_relaxed) != ppr)
-		atomic_store_explicit(&v->face.priority, ppr, memory_order_relaxed);
-	return irrv >> 4 > ppr >> 4 ? irrv : -1;
+	return irrv >> 4 > vlapic_ppr(v) >> 4 ? irrv : -1;
 }
 
 /* The processor takes its interrupt: the pending vector, from IRR to ISR; the spurious vector if none is. */

@@ -10,11 +10,8 @@ static inline uint32_t *vlapic_reg(struct vlapic *v, unsigned int slot)
 	return &v->page->slot[slot].low;
 }
 
-/* Shows the others the PPR. */
-static inline void vlapic_publish_priority(struct vlapic *v)
-{
-	atomic_store_explicit(&v->face.priority, vlapic_ppr(v), memory_order_relaxed);
-}
+/* Notes the registers whose old value a write needs. */
+void vlapic_remember(struct vlapic *v);
 
 /* Shows the others what ID, LDR, DFR, SVR and IA32_APIC_BASE now say. VLAPIC_FACE if it differs from before, or 0. */
 uint32_t vlapic_publish(struct vlapic *v);

@@ -161,7 +161,6 @@ static void write(struct vlapic *v, unsigned int slot, uint32_t value, uint64_t 
 	switch (slot) {
 	case APIC_TPR:
 		*reg = value;
-		vlapic_publish_priority(v);
 		e->does = VLAPIC_PRIORITY;
 		break;
 	case APIC_EOI:
@@ -233,11 +232,35 @@ struct vlapic_effect vlapic_mmio_write(struct vlapic *v, uint32_t offset, uint32
 		return e;
 	if (rule->xapic & WO) {
 		write(v, offset / 16, value & writable(v, rule, offset / 16), now, &e);
+		if (offset / 16 >= APIC_SVR)
+			vlapic_remember(v);
 	} else if (!rule->xapic) {
 		vlapic_error(v, APIC_ESR_REGISTER);
 		e.does = VLAPIC_PRIORITY;
 	}
 	return e;
+}
+
+/* Registers of which a write's effect depends on what was there before. */
+static const uint8_t before[VLAPIC_BEFORE] = {
+	APIC_SVR, APIC_LVT_TIMER, APIC_LVT_LINT0, APIC_LVT_LINT1, APIC_TIMER_INITIAL, APIC_TIMER_DIVIDE,
+};
+
+void vlapic_remember(struct vlapic *v)
+{
+	for (unsigned int i = 0; i < VLAPIC_BEFORE; i++)
+		v->before[i] = *vlapic_reg(v, before[i]);
+}
+
+struct vlapic_effect vlapic_written(struct vlapic *v, uint32_t offset, uint64_t now)
+{
+	uint32_t value = *vlapic_reg(v, offset / 16);
+
+	for (unsigned int i = 0; i < VLAPIC_BEFORE; i++) {
+		if (before[i] == offset / 16)
+			*vlapic_reg(v, before[i]) = v->before[i];
+	}
+	return vlapic_mmio_write(v, offset, value, now);
 }
 
 bool vlapic_msr_read(struct vlapic *v, uint32_t msr, uint64_t *value, uint64_t now)

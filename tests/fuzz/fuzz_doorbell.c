@@ -33,6 +33,7 @@ static struct {
 } f;
 
 static struct db_port ports[BH_PORTS];
+static const struct apic_page page; /* all LAPICs have the same priority */
 
 /* The port an operation is about: any group, and a slot near the start of a word. */
 static uint32_t any_port(struct input *in)
@@ -457,7 +458,8 @@ UNTRACED static void set_up(struct input *in)
 	memset(&f, 0, sizeof(f));
 	f.bus.count = VCPUS;
 	for (unsigned v = 0; v < VCPUS; v++)
-		f.bus.face[v] = &f.face[v];
+		f.face[v].page = &page;
+	f.bus.face[v] = &f.face[v];
 	db_init(&f.db, ports, &f.bus, VCPUS, (enum bh_route)((options & 7) % BH_ROUTES));
 	db_set_budget(&f.db, options >> 3 & 3, 100);
 	db_set_mask(&f.db, &f.mask);

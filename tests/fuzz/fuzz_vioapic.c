@@ -29,6 +29,8 @@ static struct {
 	uint64_t sent; /* pins whose message somebody accepted, in this operation */
 } f;
 
+static const struct apic_page page; /* all LAPICs have the same priority */
+
 UNTRACED static enum apic_mode mode_of(const struct pin *p)
 {
 	return (enum apic_mode)(p->low >> 8 & 7);
@@ -351,6 +353,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	vioapic_init(&f.io, options & 1 ? VIOAPIC_VERSION_82093AA : VIOAPIC_VERSION_EOI, options >> 4);
 	f.bus.count = VCPUS;
 	for (unsigned v = 0; v < VCPUS; v++) {
+		f.face[v].page = &page;
 		f.bus.face[v] = &f.face[v];
 		f.face[v].word = LAPIC_FACE_HW | LAPIC_FACE_SW | 1ull << v << LAPIC_FACE_LDR_SHIFT | v;
 	}

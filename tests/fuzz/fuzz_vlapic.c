@@ -56,7 +56,7 @@ UNTRACED static void check(void)
 	REQUIRE(vlapic_deadline(&f.v) == (open ? f.end : VLAPIC_NEVER));
 	REQUIRE(vlapic_ppr(&f.v) == ppr);
 	REQUIRE(vlapic_pending(&f.v) == deliverable(&f.page));
-	REQUIRE(f.v.face.priority == ppr);
+	REQUIRE(apic_page_ppr(&f.page) == ppr);
 }
 
 /* An operation that returns effects: each change has its bit, and no bit is there without reason. */

@@ -26,14 +26,20 @@ struct bed {
 	struct bh_control control[VCPUS];
 };
 
+/* The LAPICs' registers, for their priorities. */
+static struct apic_page bed_page[VCPUS];
+
 static inline struct bed *make_bed(enum bh_route route)
 {
 	struct bed *bed = calloc(1, sizeof(*bed));
 
 	assert_non_null(bed);
 	bed->bus.count = VCPUS;
-	for (unsigned v = 0; v < VCPUS; v++)
+	memset(bed_page, 0, sizeof(bed_page));
+	for (unsigned v = 0; v < VCPUS; v++) {
+		bed->face[v].page = &bed_page[v];
 		bed->bus.face[v] = &bed->face[v];
+	}
 	db_init(&bed->db, bed->ports, &bed->bus, VCPUS, route);
 	/* `follow`: group g's entry selects VCPU g modulo 4. */
 	for (unsigned g = 0; g < BH_GROUPS; g++)

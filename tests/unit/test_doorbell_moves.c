@@ -134,9 +134,9 @@ static void follow_spreads_over_a_set(void **state)
 	assert_int_equal(got[0], 0);
 	for (unsigned v = 1; v < VCPUS; v++)
 		assert_int_equal(got[v], 10);
-	atomic_store(&bed->face[2].priority, 0);
-	atomic_store(&bed->face[1].priority, 0x20);
-	atomic_store(&bed->face[3].priority, 0x20);
+	bed_page[2].slot[APIC_TPR].low = 0;
+	bed_page[1].slot[APIC_TPR].low = 0x20;
+	bed_page[3].slot[APIC_TPR].low = 0x20;
 	set_mask(bed, port, true);
 	assert_int_equal(db_ring(&bed->db, port, 0).result, BH_RUNG_MASKED);
 	set_mask(bed, port, false);
@@ -145,8 +145,8 @@ static void follow_spreads_over_a_set(void **state)
 	/* Masked rings that arbitration put on two pages: one kick announces both. */
 	set_mask(bed, port, true);
 	db_ring(&bed->db, port, 0);
-	atomic_store(&bed->face[2].priority, 0x30);
-	atomic_store(&bed->face[3].priority, 0);
+	bed_page[2].slot[APIC_TPR].low = 0x30;
+	bed_page[3].slot[APIC_TPR].low = 0;
 	db_ring(&bed->db, port, 0);
 	set_mask(bed, port, false);
 	struct db_effect both = db_kick(&bed->db, port);

@@ -16,6 +16,7 @@ struct cpu {
 	bool cluster, x2, hw, sw;
 };
 
+static struct apic_page pages[VIC_MAX_VCPUS];
 static struct lapic_face faces[VIC_MAX_VCPUS];
 static struct apic_bus bus;
 static uint32_t seed;
@@ -36,7 +37,8 @@ static void bus_make(const struct cpu *cpus, unsigned int count)
 		word |= (cpus[i].cluster ? LAPIC_FACE_CLUSTER : 0) | (cpus[i].x2 ? LAPIC_FACE_X2APIC : 0);
 		word |= (cpus[i].hw ? LAPIC_FACE_HW : 0) | (cpus[i].sw ? LAPIC_FACE_SW : 0);
 		atomic_store(&faces[i].word, word);
-		atomic_store(&faces[i].priority, 0);
+		pages[i].slot[APIC_TPR].low = 0;
+		faces[i].page = &pages[i];
 		bus.face[i] = &faces[i];
 	}
 }
@@ -201,16 +203,16 @@ static void lowest_priority_wins(void **state)
 		uint32_t set = oracle(cpus, 8, &m, -1), got, lowest = 256;
 
 		for (unsigned int i = 0; i < 8; i++)
-			atomic_store(&faces[i].priority, random_next() & (round & 1 ? 0xff : 0x30));
+			pages[i].slot[APIC_TPR].low = random_next() & (round & 1 ? 0xff : 0x30);
 		for (unsigned int i = 0; i < 8; i++)
-			if ((set >> i & 1) && atomic_load(&faces[i].priority) < lowest)
-				lowest = atomic_load(&faces[i].priority);
+			if ((set >> i & 1) && pages[i].slot[APIC_TPR].low < lowest)
+				lowest = pages[i].slot[APIC_TPR].low;
 		got = apic_bus_targets(&bus, &m, -1);
 		assert_int_equal(!got, !set);
 		assert_int_equal(__builtin_popcount(got), set ? 1 : 0);
 		assert_int_equal(got & ~set, 0);
 		if (got)
-			assert_int_equal(atomic_load(&faces[__builtin_ctz(got)].priority), lowest);
+			assert_int_equal(pages[__builtin_ctz(got)].slot[APIC_TPR].low, lowest);
 	}
 }
 

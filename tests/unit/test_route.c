@@ -69,6 +69,9 @@ static void eoi(struct bed *bed, uint8_t vector)
 	drain(bed);
 }
 
+/* All LAPICs have the same priority. */
+static const struct apic_page page;
+
 /* VCPU n has APIC ID n and, in the flat model, logical ID 1 << n. */
 static int make(void **state)
 {
@@ -76,6 +79,7 @@ static int make(void **state)
 
 	bed->bus.count = 4;
 	for (unsigned v = 0; v < 4; v++) {
+		bed->face[v].page = &page;
 		bed->bus.face[v] = &bed->face[v];
 		atomic_init(&bed->face[v].word,
 		            v | 1ull << (LAPIC_FACE_LDR_SHIFT + v) | LAPIC_FACE_HW | LAPIC_FACE_SW);

@@ -32,13 +32,13 @@ static void every_vector_once(void **state)
 		assert_int_equal(vlapic_highest_irr(v), -1);
 		assert_true(has(v, ISR, vector) && !has(v, IRR, vector));
 		assert_int_equal(rd(v, 0x0a), vector & 0xf0);
-		assert_int_equal(atomic_load(&v->face.priority), vector & 0xf0);
+		assert_int_equal(apic_page_ppr(v->page), vector & 0xf0);
 		e = wr(v, 0x0b, 0);
 		assert_int_equal(e.does, VLAPIC_PRIORITY | (level ? VLAPIC_EOI : 0));
 		assert_int_equal(e.vector, level ? vector : 0);
 		assert_false(has(v, ISR, vector));
 		assert_int_equal(rd(v, 0x0a), 0);
-		assert_int_equal(atomic_load(&v->face.priority), 0);
+		assert_int_equal(apic_page_ppr(v->page), 0);
 	}
 }
 
@@ -60,7 +60,7 @@ static void ppr_over_everything(void **state)
 			int ppr = tpr / 16 >= class ? tpr : class * 16;
 
 			assert_int_equal(wr(v, 0x08, (uint32_t)tpr).does, VLAPIC_PRIORITY);
-			assert_int_equal(atomic_load(&v->face.priority), ppr);
+			assert_int_equal(apic_page_ppr(v->page), ppr);
 			assert_int_equal(rd(v, 0x0a), ppr);
 			assert_int_equal(vlapic_cr8_read(v), tpr / 16);
 		}
@@ -72,7 +72,7 @@ static void ppr_over_everything(void **state)
 			/* As the processor does behind the model's back, through the TPR shadow. */
 			v->page->slot[0x08].low = (uint32_t)tpr;
 			assert_int_equal(vlapic_pending(v), vector / 16 > tpr / 16 ? vector : -1);
-			assert_int_equal(atomic_load(&v->face.priority), tpr);
+			assert_int_equal(apic_page_ppr(v->page), tpr);
 			assert_int_equal(vlapic_highest_irr(v), vector);
 		}
 	}
@@ -224,10 +224,29 @@ static void resync_after_the_hardware(void **state)
 		v->page->slot[ISR + word].low = word == 2 || word == 0 ? 0x80000000 : 0;
 	}
 	vlapic_resync(v);
-	assert_int_equal(v->irr_words, 1 << 5 | 1 << 1);
-	assert_int_equal(v->isr_words, 1 << 2 | 1 << 0);
 	assert_int_equal(vlapic_pending(v), 5 * 32 + 4);
 	assert_int_equal(vlapic_ppr(v), 0x50);
+	assert_int_equal(vlapic_take(v), 5 * 32 + 4);
+	assert_int_equal(vlapic_highest_irr(v), 32 + 4);
+}
+
+/* The processor has ended a vector by itself, and tells of one that is level-triggered. */
+static void ended_by_the_hardware(void **state)
+{
+	struct lapic l;
+	struct vlapic *v = lapic_on(&l);
+	struct vlapic_effect e;
+
+	(void)state;
+	vlapic_accept(v, 0x41, true);
+	vlapic_accept(v, 0x42, false);
+	assert_true(v->changed);
+	e = vlapic_ended(v, 0x41);
+	assert_int_equal(e.does, VLAPIC_EOI);
+	assert_int_equal(e.vector, 0x41);
+	assert_int_equal(vlapic_ended(v, 0x42).does, 0);
+	wr(v, 0x0f, 0x11ff);
+	assert_int_equal(vlapic_ended(v, 0x41).does, 0);
 }
 
 /* --- the naive one ------------------------------------------------------------------------------------------ */
@@ -329,6 +348,7 @@ int main(void)
 		cmocka_unit_test(every_vector_through_the_inbox),
 		cmocka_unit_test(the_whole_inbox_at_once),
 		cmocka_unit_test(resync_after_the_hardware),
+		cmocka_unit_test(ended_by_the_hardware),
 		cmocka_unit_test(random_walk),
 	};
 

@@ -121,7 +121,7 @@ static void check_reset_values(struct vlapic *v)
 	assert_int_equal(v->errors, 0);
 	assert_int_equal(vlapic_pending(v), -1);
 	assert_int_equal(vlapic_ppr(v), 0);
-	assert_int_equal(atomic_load(&v->face.priority), 0);
+	assert_int_equal(apic_page_ppr(v->page), 0);
 	assert_true(vlapic_deadline(v) == VLAPIC_NEVER);
 	assert_false(v->timer_armed);
 	assert_false(atomic_load(&v->face.word) & (LAPIC_FACE_SW | LAPIC_FACE_CLUSTER));
