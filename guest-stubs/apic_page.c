@@ -2,7 +2,7 @@
 /*
  * The APIC page by every form of instruction that compilers use on it: each is done to a register of the page and to the same
  * value in RAM, and both must end alike, with the same operand and the same flags. Then the page is moved: SDM vol. 3, "Relocating
- * the Local APIC Registers". `overlay=0` in the arguments leaves out the move onto RAM.
+ * the Local APIC Registers".
  */
 #include "guest-stubs/lib/apic.h"
 #include "guest-stubs/lib/boot.h"
@@ -284,12 +284,10 @@ static void relocation(void)
 	CHECK(apic_at(0xfed50000) && cpu_rdmsr(MSR_APIC_BASE) >> 12 == 0xfed50, "the page moves");
 	CHECK(mmio_read(APIC_BASE + APIC_SVR) != (SVR_ENABLE | APIC_SPURIOUS),
 	      "and is gone from its old place");
-	if (boot_number("overlay", 1)) {
-		move_to(there);
-		CHECK(apic_at(there), "it moves over RAM");
-		move_to(APIC_BASE);
-		CHECK(*under == 0xa5a5a5a5, "the RAM is as before when it has gone");
-	}
+	move_to(there);
+	CHECK(apic_at(there), "it moves over RAM");
+	move_to(APIC_BASE);
+	CHECK(*under == 0xa5a5a5a5, "the RAM is as before when it has gone");
 	move_to(0x42000000);
 	CHECK(apic_at(0x42000000), "it moves to where there is nothing");
 	move_to(APIC_BASE);

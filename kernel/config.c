@@ -3,6 +3,7 @@
 #include "kernel/config.h"
 
 #include "arch/x86/arch.h"
+#include "arch/x86/virt.h"
 #include "kernel/log.h"
 #include "kernel/string.h"
 
@@ -201,6 +202,7 @@ static bool parse_peers(struct word list, void *field)
 _Static_assert(BH_ROUTE_VCPU0 == 1 && BH_ROUTE_NATIVE == 2 && BH_ROUTE_MULTI == 3 && BH_ROUTE_FOLLOW == 4,
                "route=");
 _Static_assert(MACHINE_END_BOCHS == 1 && MACHINE_END_QEMU == 2 && MACHINE_END_RESET == 3, "those of end=");
+_Static_assert(VIRT_APIC_SOFT == 1 && VIRT_APIC_POSTED == 4, "apic=");
 _Static_assert(VIC_MAX_VCPUS == 16 && MAX_CPUS == 64 && CONFIG_MAX_VMS == 8 && CONFIG_MAX_MODULES == 8,
                "rules");
 
@@ -222,6 +224,7 @@ static const struct key module_keys[] = {
 };
 static const struct key option_keys[] = {
 	{ "end", "halt, bochs, qemu or reset", offsetof(struct config, end), .value = { 0, 1, 2, 3 } },
+	{ "apic", "soft, regs, vid or posted", offsetof(struct config, apic), .value = { 1, 2, 3, 4 } },
 };
 
 #define KEYS(table) (table), sizeof(table) / sizeof((table)[0])

@@ -43,13 +43,14 @@ struct config_module {
 	size_t image_size;
 };
 
-/* multiboot2 /bellhop.elf [end=halt|bochs|qemu|reset] */
+/* multiboot2 /bellhop.elf [end=halt|bochs|qemu|reset] [apic=soft|regs|vid|posted] */
 struct config {
 	struct config_vm vm[CONFIG_MAX_VMS];
 	unsigned vm_count;
 	struct config_module module[CONFIG_MAX_MODULES];
 	unsigned module_count;
-	uint8_t end; /* enum machine_end_way */
+	uint8_t end;  /* enum machine_end_way */
+	uint8_t apic; /* enum virt_apic; default: the best there is */
 };
 
 /* Boot CPU; `line` must outlive the result. False: `error` (CONFIG_ERROR_SIZE bytes) shows the wrong word. */

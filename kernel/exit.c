@@ -21,7 +21,7 @@ static inline bool answer(struct vcpu *v)
 	v->virt.gpr[RBX] = a->reg[1];
 	v->virt.gpr[RCX] = a->reg[2];
 	v->virt.gpr[RDX] = a->reg[3];
-	return inbox_full(&v->inbox);
+	return inbox_is_on(&v->inbox);
 }
 
 static __attribute__((noinline)) bool ask(struct vcpu *v)
@@ -88,6 +88,26 @@ bool exit_msr(struct virt_vcpu *virtual)
 		if (e->msr.index == APIC_BASE_MSR)
 			exit_forget(v);
 	}
+	return !vcpu_ready(v);
+}
+
+bool exit_apic_write(struct virt_vcpu *virtual, uint32_t offset)
+{
+	struct vcpu *v = vcpu_of(virtual);
+	struct vlapic_effect effect = vlapic_written(&v->apic, offset, vcpu_tsc(v));
+
+	if (effect.does & VLAPIC_TIMER)
+		v->deadline = VCPU_LOOK;
+	intr_effect(v, &effect);
+	return !vcpu_ready(v);
+}
+
+bool exit_eoi(struct virt_vcpu *virtual, uint8_t vector)
+{
+	struct vcpu *v = vcpu_of(virtual);
+	struct vlapic_effect effect = vlapic_ended(&v->apic, vector);
+
+	intr_effect(v, &effect);
 	return !vcpu_ready(v);
 }
 

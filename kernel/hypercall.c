@@ -83,7 +83,7 @@ static __attribute__((noinline)) bool call(struct vcpu *v, enum call_mode mode)
 	} else {
 		gpr[RAX] = (uint64_t)BH_EPERM;
 	}
-	return inbox_full(&v->inbox);
+	return inbox_is_on(&v->inbox);
 }
 
 /* BH_VERSION, without arguments, is the null call: it shows what a call costs at least. */
@@ -92,5 +92,5 @@ bool exit_hypercall(struct virt_vcpu *v, enum call_mode mode)
 	if (mode != CALL_64 || v->gpr[RAX] != BH_VERSION)
 		return call(vcpu_of(v), mode);
 	v->gpr[RAX] = BH_ABI_VERSION;
-	return inbox_full(&vcpu_of(v)->inbox);
+	return inbox_is_on(&vcpu_of(v)->inbox);
 }

@@ -14,10 +14,10 @@
 /* The pins of the doorbells' callback lines. */
 #define CALLBACK_PINS (((1ull << VIOAPIC_PINS) - 1) & ~((1ull << VIOAPIC_CALLBACK_PIN) - 1))
 
-void vcpu_kick(struct vcpu *v)
+void vcpu_notify(struct vcpu *v, uint8_t vector)
 {
-	if (v->cpu != cpu_self()->index)
-		cpu_kick(v->cpu);
+	if (vector && v->cpu != cpu_self()->index)
+		cpu_interrupt(v->cpu, vector);
 }
 
 static void post_sipi(struct inbox *in, uint8_t page)
@@ -28,7 +28,7 @@ static void post_sipi(struct inbox *in, uint8_t page)
 	atomic_compare_exchange_strong(&in->sipi_vector, &none, 0x100u | page);
 }
 
-static bool post(struct inbox *in, const struct apic_msg *msg)
+static uint8_t post(struct inbox *in, const struct apic_msg *msg)
 {
 	switch (msg->mode) {
 	case APIC_MODE_FIXED:
@@ -38,7 +38,7 @@ static bool post(struct inbox *in, const struct apic_msg *msg)
 		return inbox_signal(in, INBOX_NMI);
 	case APIC_MODE_INIT:
 		if (msg->deassert)
-			return false;
+			return 0;
 		atomic_store(&in->sipi_vector, 0);
 		return inbox_signal(in, INBOX_INIT);
 	case APIC_MODE_SIPI:
@@ -48,9 +48,9 @@ static bool post(struct inbox *in, const struct apic_msg *msg)
 		return inbox_signal(in, INBOX_EXTINT);
 	case APIC_MODE_SMI: /* there is no SMM behind this platform */
 	case APIC_MODE_RESERVED:
-		return false;
+		return 0;
 	}
-	return false;
+	return 0;
 }
 
 static void post_all(struct vm *vm, uint32_t targets, const struct apic_msg *msg)
@@ -58,8 +58,7 @@ static void post_all(struct vm *vm, uint32_t targets, const struct apic_msg *msg
 	for (; targets; targets &= targets - 1) {
 		struct vcpu *v = vm->vcpu[__builtin_ctz(targets)];
 
-		if (post(&v->inbox, msg))
-			vcpu_kick(v);
+		vcpu_notify(v, post(&v->inbox, msg));
 	}
 }
 
@@ -119,8 +118,7 @@ static void update_wire(struct vm *vm)
 	if (intr == vm->intr)
 		return;
 	vm->intr = intr;
-	if (inbox_signal(&vm->vcpu[0]->inbox, INBOX_EXTINT))
-		vcpu_kick(vm->vcpu[0]);
+	vcpu_notify(vm->vcpu[0], inbox_signal(&vm->vcpu[0]->inbox, INBOX_EXTINT));
 }
 
 static void set_line_locked(struct vm *vm, unsigned line, bool high)
@@ -176,6 +174,8 @@ void intr_effect(struct vcpu *v, const struct vlapic_effect *effect)
 		post_all(v->vm, apic_bus_targets(&v->vm->bus, &effect->msg, (int)v->index), &effect->msg);
 	if (effect->does & VLAPIC_FACE)
 		face_changed(v);
+	if (effect->does & VLAPIC_MODE)
+		virt->vcpu_apic(&v->virt, vlapic_base_read(&v->apic));
 	if (effect->does & VLAPIC_NMI)
 		v->nmi = true;
 	if (effect->does & VLAPIC_INIT)
@@ -198,8 +198,8 @@ void intr_doorbell(struct vm *vm, const struct db_effect *effect)
 	case DB_NOTHING:
 		break;
 	case DB_VECTOR:
-		if (inbox_post(&vm->vcpu[effect->vcpu]->inbox, effect->vector, false))
-			vcpu_kick(vm->vcpu[effect->vcpu]);
+		vcpu_notify(vm->vcpu[effect->vcpu],
+		            inbox_post(&vm->vcpu[effect->vcpu]->inbox, effect->vector, false));
 		break;
 	case DB_LINE:
 		raise_callback(vm, effect);
@@ -252,8 +252,7 @@ void intr_deadline(struct vm *vm, uint64_t host)
 		if (seen <= host)
 			return;
 	} while (!atomic_compare_exchange_weak(&vm->chip_deadline, &seen, host));
-	if (inbox_signal(&vm->vcpu[0]->inbox, INBOX_RESCAN))
-		vcpu_kick(vm->vcpu[0]);
+	vcpu_notify(vm->vcpu[0], inbox_signal(&vm->vcpu[0]->inbox, INBOX_RESCAN));
 }
 
 /* Carries OUT of channel 0 to line 0, and says when to look again. Under chip_lock. */

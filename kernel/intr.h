@@ -43,7 +43,10 @@ void intr_deadline(struct vm *vm, uint64_t host);
 /* Runs PIT and doorbells up to now and sets vm->chip_deadline. VCPU 0's CPU, when that deadline has passed. */
 void intr_tick(struct vm *vm);
 
-/* Makes the CPU of a VCPU look at its inbox, wherever it is. Any CPU. */
-void vcpu_kick(struct vcpu *v);
+/*
+ * After a post: sends the vector that it returned to the CPU of the VCPU, unless that is this one, which looks at the
+ * inbox before it enters a guest. Any CPU.
+ */
+void vcpu_notify(struct vcpu *v, uint8_t vector);
 
 #endif

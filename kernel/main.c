@@ -73,7 +73,7 @@ static void make_vms(void)
 	}
 	atomic_store_explicit(&vms_are_made, true, memory_order_release);
 	for (unsigned i = 1; i < cpu_count; i++)
-		cpu_kick(i);
+		cpu_interrupt(i, CPU_KICK);
 }
 
 void kernel_main(const struct boot_info *boot)
@@ -82,7 +82,7 @@ void kernel_main(const struct boot_info *boot)
 	machine_init(boot);
 	log_line(LOG_HV, "Bellhop, doorbell ABI %d, TSC %lu kHz, %lu MiB free", BH_ABI_VERSION, tsc_hz / 1000,
 	         memory_free_bytes() >> 20);
-	virt_pick();
+	virt_pick(config.apic);
 	smp_start(run_cpu);
 	check_configuration();
 	turn_on_virtualisation();

@@ -11,6 +11,12 @@
 #define CS_LONG     (1u << 13) /* in a segment's access rights */
 #define CS_DEFAULT  (1u << 14)
 
+static bool is_apic_page(const struct vcpu *v, uint64_t gpa)
+{
+	return vlapic_is_enabled(&v->apic) && !vlapic_is_x2apic(&v->apic) &&
+	       gpa >> 12 == vlapic_base_read(&v->apic) >> 12;
+}
+
 /*
  * The page as a bus of 32-bit registers: a narrower read sees its part of the register it falls into.
  * SDM vol. 3, "Local APIC Register Address Map": 32-bit accesses at multiples of 16; the rest is undefined.
@@ -19,8 +25,7 @@ static void device(struct vcpu *v, uint64_t gpa, unsigned size, bool write, uint
 {
 	uint32_t offset = gpa % PAGE_SIZE, aligned = offset & ~3u, part = offset % 4 * 8;
 
-	if (vlapic_is_enabled(&v->apic) && !vlapic_is_x2apic(&v->apic) &&
-	    gpa >> 12 == vlapic_base_read(&v->apic) >> 12) {
+	if (is_apic_page(v, gpa)) {
 		if (write) {
 			struct vlapic_effect effect = vlapic_mmio_write(&v->apic, offset, (uint32_t)*value,
 			                                                vcpu_tsc(v));
@@ -49,7 +54,7 @@ static enum guest_result access(struct vcpu *v, const struct gwalk_cpu *walk, ui
 
 	if (result != GUEST_DONE)
 		return result;
-	if (vm_ram(v->vm, gpa, 1))
+	if (vm_ram(v->vm, gpa, 1) && !is_apic_page(v, gpa))
 		return guest_copy(v, walk, linear, value, size, how);
 	device(v, gpa, size, write, value);
 	return GUEST_DONE;

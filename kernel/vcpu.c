@@ -184,20 +184,29 @@ static __attribute__((noinline)) void set_deadline(struct vcpu *v)
 	v->deadline = deadline < v->slice_end ? deadline : v->slice_end;
 }
 
+/* The processor delivers what the page holds; what was put there since it last ran is news to it. */
+static __attribute__((noinline)) void hand_over(struct vcpu *v)
+{
+	vlapic_resync(&v->apic);
+	virt->vcpu_requests(&v->virt, vlapic_highest_irr(&v->apic),
+	                    vlapic_highest(&v->apic, APIC_ISR, v->apic.isr_words));
+	v->apic.changed = false;
+}
+
 bool vcpu_ready(struct vcpu *v)
 {
-	int vector;
-
 	if (inbox_full(&v->inbox) || v->state != VCPU_RUNNING)
 		return false;
 	if (v->deadline == VCPU_LOOK)
 		set_deadline(v);
 	if (v->virt.exit_tsc >= v->deadline)
 		return false;
-	vector = vlapic_pending(&v->apic);
-	if (v->apic.irr_words || v->nmi || v->intr || v->window || v->threshold) {
-		inject_events(v, vector);
-		watch_tpr(v);
+	if (virt_delivers && v->apic.changed)
+		hand_over(v);
+	if (v->nmi || v->intr || v->window || (!virt_delivers && (v->apic.irr_words || v->threshold))) {
+		inject_events(v, virt_delivers ? -1 : vlapic_pending(&v->apic));
+		if (!virt_delivers)
+			watch_tpr(v);
 		/* An acknowledge at the 8259 may have signalled this very VCPU: entered with ON set, it would get no kick. */
 		if (inbox_full(&v->inbox))
 			return false;
@@ -216,6 +225,8 @@ static void run_slice(struct vcpu *v)
 
 		if (vcpu_ready(v)) {
 			virt->vcpu_run(&v->virt);
+			if (virt_delivers)
+				vlapic_resync(&v->apic);
 			exit_dispatch(v);
 			continue;
 		}
@@ -278,6 +289,7 @@ static void start_assigned(struct cpu *cpu, struct vcpu *first)
 	do {
 		switch_to(cpu, v);
 		exit_forget(v);
+		virt->vcpu_apic(&v->virt, vlapic_base_read(&v->apic));
 		if (v->index == 0)
 			virt->vcpu_start_flat(&v->virt, v->vm->boot_entry, LOAD_MULTIBOOT_EAX,
 			                      v->vm->boot_info);

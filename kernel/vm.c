@@ -52,8 +52,7 @@ void vm_end(struct vm *vm, enum vm_end how, uint8_t status, const char *reason)
 	format_text(vm->end_reason, sizeof(vm->end_reason), "%s", reason);
 	/* The signal is sequentially consistent: whoever stops for it sees status and reason. */
 	for (unsigned i = 0; i < vm->vcpu_count; i++) {
-		if (inbox_signal(&vm->vcpu[i]->inbox, INBOX_STOP))
-			vcpu_kick(vm->vcpu[i]);
+		vcpu_notify(vm->vcpu[i], inbox_signal(&vm->vcpu[i]->inbox, INBOX_STOP));
 	}
 }
 
@@ -145,7 +144,8 @@ static void make_vcpu(struct vm *vm, const struct config_vm *from, unsigned inde
 	v->cpu = place(from, index);
 	v->state = VCPU_WAIT_SIPI;
 	vlapic_init(&v->apic, page, &config);
-	virt->vcpu_init(&v->virt, vm->space, page);
+	inbox_init(&v->inbox, page, CPU_KICK);
+	virt->vcpu_init(&v->virt, vm->space, page, &v->inbox.pid);
 	vm->vcpu[index] = v;
 	vm->bus.face[index] = &v->apic.face;
 	if (index == 0) {

@@ -70,8 +70,12 @@ uint64_t memory_free_bytes(void);
 /* The time of day from the machine's CMOS clock, read as UTC. Boot CPU; waits out an update, at most 2 ms. */
 void wall_clock_read(struct rtc_time *out);
 
-/* Makes that CPU leave its guest or its HLT soon. Any CPU, no lock needed; one interrupt, nothing is awaited. */
-void cpu_kick(unsigned cpu);
+/*
+ * Sends a CPU an interrupt: CPU_KICK, which makes it leave its guest or its HLT soon, or one of the backend's. Any CPU,
+ * no lock needed; nothing is awaited.
+ */
+#define CPU_KICK 0xf2
+void cpu_interrupt(unsigned cpu, uint8_t vector);
 
 /*
  * Halts this CPU until an interrupt comes or `deadline` (TSC ticks, UINT64_MAX: none) has passed. Called, and returns,

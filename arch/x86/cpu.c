@@ -71,9 +71,9 @@ void cpu_load_segments(struct cpu *cpu)
 	wrmsr(MSR_GS_BASE, (uintptr_t)cpu);
 }
 
-void cpu_kick(unsigned cpu)
+void cpu_interrupt(unsigned cpu, uint8_t vector)
 {
-	lapic_send(cpus[cpu].apic_id, VECTOR_KICK);
+	lapic_send(cpus[cpu].apic_id, vector);
 }
 
 void cpu_idle(uint64_t deadline)

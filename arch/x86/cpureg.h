@@ -38,9 +38,9 @@
 #define CPUID_EXT_EDX_NX     (1u << 20)
 #define CPUID_EXT_EDX_RDTSCP (1u << 27)
 
-/* What the hypervisor itself uses of the vectors; the kick is above the timer, so that it is served first. */
+/* What the hypervisor itself uses of the vectors; CPU_KICK is above them, so that it is served first. */
 #define VECTOR_TIMER    0xf0
-#define VECTOR_KICK     0xf2
+#define VECTOR_NOTIFY   0xf1 /* posted-interrupt processing */
 #define VECTOR_SPURIOUS 0xff
 
 /* The GDT of every CPU; GRUB's successor in boot/header.S has the first two as well. */

@@ -11,8 +11,22 @@ extern const struct virt_ops vmx_ops;
 static const struct virt_ops *const backends[] = { &vmx_ops };
 
 const struct virt_ops *virt;
+bool virt_delivers;
 
-void virt_pick(void)
+static const char *const apic_names[] = { "", "soft", "regs", "vid", "posted" };
+
+static void pick_apic(enum virt_apic wanted)
+{
+	enum virt_apic apic = virt->apic(wanted);
+
+	if (apic == VIRT_APIC_BEST)
+		refuse(LOG_CONFIG, "apic=%s: this CPU cannot do that; apic=%s is the best it can",
+		       apic_names[wanted], apic_names[virt->apic(VIRT_APIC_BEST)]);
+	virt_delivers = apic >= VIRT_APIC_VID;
+	log_line(LOG_HV, "%s with apic=%s", virt->name, apic_names[apic]);
+}
+
+void virt_pick(enum virt_apic wanted)
 {
 	const char *missing = NULL;
 
@@ -20,6 +34,7 @@ void virt_pick(void)
 		missing = backends[i]->missing();
 		if (!missing) {
 			virt = backends[i];
+			pick_apic(wanted);
 			return;
 		}
 	}

@@ -113,13 +113,38 @@ enum call_mode { CALL_USER, CALL_32, CALL_64 }; /* CPL above 0; or the mode of t
 bool exit_cpuid(struct virt_vcpu *v);
 bool exit_hypercall(struct virt_vcpu *v, enum call_mode mode);
 bool exit_msr(struct virt_vcpu *v);
+/* The guest has written the LAPIC register at `offset` of its page, and the value is there. */
+bool exit_apic_write(struct virt_vcpu *v, uint32_t offset);
+/* The guest has ended the level-triggered interrupt `vector`, and ISR says so. */
+bool exit_eoi(struct virt_vcpu *v, uint8_t vector);
+
+/* How far the CPU plays the LAPIC, each step with all that the one before has; the option `apic=`. */
+enum virt_apic {
+	VIRT_APIC_BEST,
+	VIRT_APIC_SOFT,   /* TPR */
+	VIRT_APIC_REGS,   /* registers that have no effect but to be read */
+	VIRT_APIC_VID,    /* delivery of what the page has in IRR, EOI, self-IPI */
+	VIRT_APIC_POSTED, /* and of what is in the inbox's descriptor */
+};
+
+/*
+ * VIRT_APIC_VID and up: an interrupt in the page's IRR needs no vcpu_inject(), and a guest that runs moves bits of IRR
+ * and ISR. Constant after virt_pick().
+ */
+extern bool virt_delivers;
 
 struct apic_page;
+struct inbox_pid;
 
 struct virt_ops {
 	const char *name;
 	/* Boot CPU, before cpu_on(): NULL, or one line that names what this machine lacks and what to do. */
 	const char *(*missing)(void);
+	/*
+	 * Boot CPU, once, then: what of this the CPUs can do at most, if it is what is wanted, or
+	 * VIRT_APIC_BEST (none).
+	 */
+	enum virt_apic (*apic)(enum virt_apic wanted);
 	/* Each CPU once: turns virtualisation on. NULL, or what this CPU lacks. */
 	const char *(*cpu_on)(void);
 
@@ -128,7 +153,7 @@ struct virt_ops {
 	void (*space_map)(void *space, uint64_t gpa, uint64_t hpa, uint64_t size);
 
 	/* Boot CPU: allocates; the state is that of vcpu_reset(). */
-	void (*vcpu_init)(struct virt_vcpu *v, void *space, struct apic_page *apic);
+	void (*vcpu_init)(struct virt_vcpu *v, void *space, struct apic_page *apic, struct inbox_pid *pid);
 	/*
 	 * The owner CPU, all below, and all but vcpu_load() for the VCPU that is loaded. Loading brings a
 	 * VCPU's state into the CPU, FPU, debug and system-call registers included: unload the one before
@@ -141,6 +166,13 @@ struct virt_ops {
 	/* Real mode at page << 12 (SIPI); or flat 32-bit protected mode with EAX and EBX (multiboot). */
 	void (*vcpu_start_real)(struct virt_vcpu *v, uint8_t page);
 	void (*vcpu_start_flat)(struct virt_vcpu *v, uint32_t entry, uint32_t eax, uint32_t ebx);
+	/*
+	 * The VCPU's IA32_APIC_BASE: after it changed, and once before the first entry. Where its page lies, no
+	 * memory is reached by this VCPU.
+	 */
+	void (*vcpu_apic)(struct virt_vcpu *v, uint64_t base);
+	/* virt_delivers: IRR, ISR or TMR of the page changed by other hands; the highest of each, -1: none. */
+	void (*vcpu_requests)(struct virt_vcpu *v, int irr, int isr);
 	/* Enters the guest until an exit, v->exit, that its handler above does not send back. */
 	void (*vcpu_run)(struct virt_vcpu *v);
 
@@ -169,7 +201,7 @@ struct virt_ops {
 /* The backend of this machine; constant after virt_pick(). */
 extern const struct virt_ops *virt;
 
-/* Boot CPU, once: picks the backend, or refuses with the missing feature's name. */
-void virt_pick(void);
+/* Boot CPU, once: picks the backend and how far it plays the LAPIC, or refuses with the missing feature's name. */
+void virt_pick(enum virt_apic wanted);
 
 #endif

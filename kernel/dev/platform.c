@@ -276,8 +276,8 @@ static void leave(struct vm *vm, struct access *a)
 			p->text_length = p->prefix;
 	}
 	spinlock_unlock(&p->lock);
-	if (earlier && inbox_signal(&vm->vcpu[0]->inbox, INBOX_RESCAN))
-		cpu_kick(vm->vcpu[0]->cpu);
+	if (earlier)
+		vcpu_notify(vm->vcpu[0], inbox_signal(&vm->vcpu[0]->inbox, INBOX_RESCAN));
 	if (a->reason)
 		vm_end(vm, VM_ENDED, a->status, a->reason);
 }

@@ -7,81 +7,108 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "apic_regs.h"
+
 /*
- * The shape of a posted-interrupt descriptor (SDM vol. 3, "Posted-Interrupt Processing"): 256 requests and one
- * outstanding-notification bit, so that with posted interrupts the inbox *is* the descriptor.
+ * A posted-interrupt descriptor (SDM vol. 3, "Posted-Interrupt Processing"), whether the CPU has posted interrupts or
+ * not. Its control word: bit 0 is ON (outstanding notification), bits 23:16 NV, the vector of the notification.
  *
- * Any CPU posts; only the CPU that runs the VCPU drains. Order: a poster sets the request bit, then ON, both
- * sequentially consistent; the drainer clears ON, then takes the requests. So a request that the drainer
- * did not see has set ON again after the clear, and the poster that found ON clear is the one that kicks.
+ * Any CPU posts; the CPU that runs the VCPU drains, and with posted interrupts so does its processor while the guest
+ * runs. Order: a poster sets the request bit, then ON, both sequentially consistent; the drainer clears ON, then takes
+ * the requests. So a request that the drainer did not see has set ON again after the clear, and the poster that found
+ * ON clear is the one that notifies: with the NV that it found in the same step, so that a VCPU which is being
+ * scheduled out, and has its NV changed, either gets the notification or has ON set when it looks.
  */
 struct inbox_pid {
 	_Atomic uint64_t pir[4];
-	_Atomic uint64_t control; /* bit 0: ON; the rest belongs to the posted-interrupt hardware */
+	_Atomic uint64_t control;
 	uint64_t reserved[3];
 };
 
 _Static_assert(sizeof(struct inbox_pid) == 64, "SDM table: Format of Posted-Interrupt Descriptor");
 
-#define INBOX_ON 1ull
+#define INBOX_ON       1ull
+#define INBOX_NV_SHIFT 16
 
-/* Signals that are no vectors: bits of inbox.signals. */
+/* Signals, which are no vectors: bits of inbox.signals. */
 #define INBOX_NMI    (1u << 0) /* one NMI; a second one merges, as in the processor's single latch */
 #define INBOX_INIT   (1u << 1)
 #define INBOX_SIPI   (1u << 2) /* with the start page in inbox.sipi_vector, the first one wins */
 #define INBOX_EXTINT (1u << 3) /* the 8259's INTR wire changed: look at it */
 #define INBOX_RESCAN (1u << 4) /* something that the VCPU must look at itself: timers, state, a stop */
 #define INBOX_STOP   (1u << 5) /* the VM ends: leave the guest for good */
+#define INBOX_HANDED (1u << 6) /* of this file: requests that the processor must not take by itself */
 
+/* The descriptor has a page of its own: some emulators' posted interrupts want that. */
 struct inbox {
-	struct inbox_pid pid __attribute__((aligned(64)));
-	_Atomic uint64_t level[4]; /* trigger mode of the newest post of each vector: becomes TMR */
+	struct inbox_pid pid __attribute__((aligned(4096)));
+	_Atomic uint64_t
+		handed[2][4]; /* requests that set or clear TMR: [0] edge-triggered, [1] level-triggered */
 	_Atomic uint32_t signals;
 	_Atomic uint32_t sipi_vector; /* 0x100 | page, 0 when there is none */
+	const struct apic_page *page; /* of the VCPU's LAPIC; constant, likewise below */
+	uint8_t kick;                 /* the vector that makes the VCPU leave its guest */
 };
 
-/* Posts a fixed interrupt. Any CPU. True: the caller must kick the VCPU (it found ON clear). */
-static inline bool inbox_post(struct inbox *in, uint8_t vector, bool level)
+/* Once, before anybody posts. `in` is zeroed. */
+static inline void inbox_init(struct inbox *in, const struct apic_page *page, uint8_t kick)
 {
-	unsigned word = vector / 64;
-	uint64_t bit = 1ull << (vector % 64);
-
-	if (level)
-		atomic_fetch_or(&in->level[word], bit);
-	else if (atomic_load_explicit(&in->level[word], memory_order_relaxed) & bit)
-		atomic_fetch_and(&in->level[word], ~bit);
-	atomic_fetch_or(&in->pid.pir[word], bit);
-	return !(atomic_fetch_or(&in->pid.control, INBOX_ON) & INBOX_ON);
+	in->page = page;
+	in->kick = kick;
+	atomic_init(&in->pid.control, (uint64_t)kick << INBOX_NV_SHIFT);
 }
 
-/* Raises signals (INBOX_NMI ...). Any CPU. True: the caller must kick the VCPU. */
-static inline bool inbox_signal(struct inbox *in, uint32_t signals)
+/*
+ * Raises signals (INBOX_NMI ...). Any CPU. Returns the vector of the interrupt that the caller must send to the VCPU's
+ * CPU, 0 if there is nothing to send. The processor knows no signals and clears ON without them: so the one that found
+ * none tells, whatever ON says. ON is for the looks that are too quick for `signals`, and set by nobody who does not
+ * tell: the next one to post relies on it.
+ */
+static inline uint8_t inbox_signal(struct inbox *in, uint32_t signals)
 {
-	atomic_fetch_or(&in->signals, signals);
-	return !(atomic_fetch_or(&in->pid.control, INBOX_ON) & INBOX_ON);
+	if (atomic_fetch_or(&in->signals, signals))
+		return 0;
+	atomic_fetch_or(&in->pid.control, INBOX_ON);
+	return in->kick;
 }
 
-/* Anything to drain? Owner CPU; a plain load, cheap enough for every entry. */
-static inline bool inbox_full(const struct inbox *in)
+/*
+ * Posts a fixed interrupt. Any CPU. Returns as inbox_signal() does. The processor moves requests to IRR and nothing
+ * else: where TMR changes, or the vector is illegal, the drainer has to be there.
+ */
+static inline uint8_t inbox_post(struct inbox *in, uint8_t vector, bool level)
+{
+	uint32_t tmr = __atomic_load_n(&in->page->slot[APIC_TMR + vector / 32].low, __ATOMIC_RELAXED);
+	uint64_t bit = 1ull << (vector % 64), found;
+
+	if (__builtin_expect(level || vector < 16 || (tmr >> (vector % 32) & 1), 0)) {
+		atomic_fetch_or(&in->handed[level][vector / 64], bit);
+		return inbox_signal(in, INBOX_HANDED);
+	}
+	atomic_fetch_or(&in->pid.pir[vector / 64], bit);
+	found = atomic_fetch_or(&in->pid.control, INBOX_ON);
+	return found & INBOX_ON ? 0 : (uint8_t)(found >> INBOX_NV_SHIFT);
+}
+
+/*
+ * Anything to drain? Owner CPU; a plain load, cheap enough for every entry. Not for the look after a kick: with posted
+ * interrupts ON may be clear though there are signals.
+ */
+static inline bool inbox_is_on(const struct inbox *in)
 {
 	return atomic_load_explicit(&in->pid.control, memory_order_acquire) & INBOX_ON;
 }
 
-/* Begins a drain: clears ON. Owner CPU. Then inbox_take() each word and inbox_take_signals(). */
+/* Anything to drain, signals without ON included? Owner CPU. */
+static inline bool inbox_full(const struct inbox *in)
+{
+	return inbox_is_on(in) || atomic_load_explicit(&in->signals, memory_order_acquire);
+}
+
+/* Begins a drain: clears ON. Owner CPU. Then inbox_take_signals(), then the requests. */
 static inline void inbox_open(struct inbox *in)
 {
 	atomic_fetch_and(&in->pid.control, ~INBOX_ON);
-}
-
-/* Takes the requests of one word of 64 vectors, and which of them are level-triggered. Owner CPU. */
-static inline uint64_t inbox_take(struct inbox *in, unsigned word, uint64_t *level)
-{
-	uint64_t requests = 0;
-
-	if (atomic_load_explicit(&in->pid.pir[word], memory_order_relaxed))
-		requests = atomic_exchange(&in->pid.pir[word], 0);
-	*level = atomic_load_explicit(&in->level[word], memory_order_relaxed) & requests;
-	return requests;
 }
 
 static inline uint32_t inbox_take_signals(struct inbox *in)
@@ -89,6 +116,25 @@ static inline uint32_t inbox_take_signals(struct inbox *in)
 	if (!atomic_load_explicit(&in->signals, memory_order_relaxed))
 		return 0;
 	return atomic_exchange(&in->signals, 0);
+}
+
+/* Takes a word of 64 requests: of pid.pir or, if INBOX_HANDED was among the signals, of `handed`. Owner CPU. */
+static inline uint64_t inbox_take(_Atomic uint64_t *word)
+{
+	if (!atomic_load_explicit(word, memory_order_relaxed))
+		return 0;
+	return atomic_exchange(word, 0);
+}
+
+/* From now on, notifications come with this vector. Owner CPU, which then looks whether the inbox is full. */
+static inline void inbox_set_notification(struct inbox_pid *pid, uint8_t vector)
+{
+	uint64_t control = atomic_load_explicit(&pid->control, memory_order_relaxed);
+
+	while (!atomic_compare_exchange_weak(&pid->control, &control,
+	                                     (control & ~(0xffull << INBOX_NV_SHIFT)) |
+	                                             (uint64_t)vector << INBOX_NV_SHIFT))
+		;
 }
 
 #endif

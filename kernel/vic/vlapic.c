@@ -152,23 +152,32 @@ bool vlapic_accept(struct vlapic *v, uint8_t vector, bool level)
 	return true;
 }
 
+/* The same for 64 vectors from an inbox. */
+static void request_word(struct vlapic *v, unsigned int word, uint64_t vectors, bool level)
+{
+	uint64_t legal = word ? UINT64_MAX : ~0xffffull;
+
+	if (!vectors || !vlapic_is_enabled(v))
+		return;
+	if (vectors & ~legal)
+		vlapic_error(v, APIC_ESR_RECEIVE_VECTOR);
+	vectors &= legal;
+	request(v, word * 2, (uint32_t)vectors, level ? (uint32_t)vectors : 0);
+	request(v, word * 2 + 1, (uint32_t)(vectors >> 32), level ? (uint32_t)(vectors >> 32) : 0);
+}
+
 uint32_t vlapic_drain(struct vlapic *v, struct inbox *in)
 {
-	inbox_open(in);
-	for (unsigned int i = 0; i < 4; i++) {
-		uint64_t level, legal = i ? UINT64_MAX : ~0xffffull;
-		uint64_t vectors = inbox_take(in, i, &level);
+	uint32_t signals;
 
-		if (!vectors || !vlapic_is_enabled(v))
-			continue;
-		if (vectors & ~legal)
-			vlapic_error(v, APIC_ESR_RECEIVE_VECTOR);
-		vectors &= legal;
-		level &= legal;
-		request(v, i * 2, (uint32_t)vectors, (uint32_t)level);
-		request(v, i * 2 + 1, (uint32_t)(vectors >> 32), (uint32_t)(level >> 32));
-	}
-	return inbox_take_signals(in);
+	inbox_open(in);
+	signals = inbox_take_signals(in);
+	for (unsigned int i = 0; i < 4; i++)
+		request_word(v, i, inbox_take(&in->pid.pir[i]), false);
+	/* The level-triggered ones last: of a vector that both want, an end too many does no harm, one too few does. */
+	for (unsigned int i = 0; i < 8 && (signals & INBOX_HANDED); i++)
+		request_word(v, i % 4, inbox_take(&in->handed[i / 4][i % 4]), i / 4);
+	return signals & ~INBOX_HANDED;
 }
 
 /* Takes a vector out of IRR or ISR (`slot`), of which `words` is the summary. */

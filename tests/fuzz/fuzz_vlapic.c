@@ -236,6 +236,7 @@ static void drain(void)
 	vlapic_drain(&f.v, &f.inbox);
 	REQUIRE(!inbox_full(&f.inbox));
 	memset(f.posted, 0, sizeof(f.posted));
+	memset(f.posted_level, 0, sizeof(f.posted_level));
 }
 
 static void post(uint8_t vector, bool level)
@@ -244,7 +245,6 @@ static void post(uint8_t vector, bool level)
 
 	inbox_post(&f.inbox, vector, level);
 	f.posted[vector / 32] |= bit;
-	f.posted_level[vector / 32] &= ~bit;
 	f.posted_level[vector / 32] |= level ? bit : 0;
 }
 
@@ -465,6 +465,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(&f, 0, sizeof(f));
 	f.now = 1000;
 	vlapic_init(&f.v, &f.page, &config);
+	inbox_init(&f.inbox, &f.page, 1);
 	while (in.left) {
 		begin();
 		step(&in);

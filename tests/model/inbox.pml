@@ -41,9 +41,11 @@ bool irq, exit_irq;
 #define GUESTS_OWN  (1 << POSTERS)
 
 #ifdef NO_KICK
-#define vcpu_kick() skip
+#define vcpu_kick()     skip
+#define vcpu_kick_out() skip
 #else
-#define vcpu_kick() irq = true
+#define vcpu_kick()     irq = true
+#define vcpu_kick_out() exit_irq = true
 #endif
 
 inline inbox_post(v, request, here)
@@ -56,15 +58,20 @@ inline inbox_post(v, request, here)
 	fi
 }
 
-/* As in inbox.h today: ON stands for the signals, too. */
+/* The processor clears ON and knows no signals: so they are their own notice, by an interrupt that exits. */
 inline inbox_signal(v)
 {
-#if defined(POSTED) && !defined(SIGNALS_BY_ON)
-	/* The processor clears ON and knows no signals: so they are their own notice, by an interrupt that exits. */
+#ifndef SIGNALS_BY_ON
 	d_step { found = signals[v]; signals[v] = true };
 	if
-	:: !found -> exit_irq = true
+	:: !found ->
+		on[v] = true;
+		vcpu_kick_out()
 	:: else -> found = false
+#ifdef ON_WITHOUT_KICK
+		;
+		on[v] = true
+#endif
 	fi
 #else
 	signals[v] = true;
@@ -76,7 +83,7 @@ inline inbox_signal(v)
 #endif
 }
 
-#if defined(POSTED) && !defined(SIGNALS_BY_ON)
+#ifndef SIGNALS_BY_ON
 #define inbox_full(v) (on[v] || signals[v])
 #else
 #define inbox_full(v) on[v]
@@ -89,18 +96,24 @@ inline inbox_take(v)
 	taken = 0
 }
 
+inline inbox_take_signals(v)
+{
+	d_step { found = signals[v]; signals[v] = false };
+	signalled[v] = signalled[v] || found;
+	found = false
+}
+
 inline empty_inbox(v)
 {
 #ifndef ON_LATE
 	on[v] = false; /* inbox_open() */
-	inbox_take(v);
+	inbox_take_signals(v);
+	inbox_take(v)
 #else
+	inbox_take_signals(v);
 	inbox_take(v);
-	on[v] = false;
+	on[v] = false
 #endif
-	d_step { found = signals[v]; signals[v] = false };
-	signalled[v] = signalled[v] || found;
-	found = false
 }
 
 /* STI holds interrupts off until the HLT has begun: one step. The handler only ends the interrupt. */

@@ -47,7 +47,7 @@ CASES = (
     Case("inbox, posted interrupts", "inbox", "POSTED", "NO_KICK ON_LATE HLT_SPLIT"),
     Case("inbox, two VCPUs on the CPU", "inbox", "GUESTS=2", "ON_LATE HLT_SPLIT"),
     Case("inbox, two VCPUs, posted interrupts", "inbox", "GUESTS=2 POSTED", "ON_LATE HLT_SPLIT"),
-    Case("signals", "inbox", "SIGNALS", "NO_KICK ON_LATE"),
+    Case("signals", "inbox", "SIGNALS", "NO_KICK ON_LATE ON_WITHOUT_KICK"),
     Case("signals, posted interrupts", "inbox", "SIGNALS POSTED", "SIGNALS_BY_ON"),
     Case("always handled: inbox", "inbox", "LIVE", "NO_KICK ON_LATE HLT_SPLIT"),
     Case("always handled: posted interrupts", "inbox", "LIVE POSTED", "NO_KICK ON_LATE HLT_SPLIT"),

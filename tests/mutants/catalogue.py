@@ -34,8 +34,8 @@ MUTANTS = (
     Mutant("no-settle", "on follow, a rewritten entry takes the pending bits along", ((
         ORDER, "\tdb_settle(&vm->doorbells, groups);\n", ""),)),
     Mutant("no-kick", "whoever posts to another CPU's VCPU kicks it", ((
-        "kernel/intr.c", "\tif (v->cpu != cpu_self()->index)\n\t\tcpu_kick(v->cpu);\n",
-        "\tif (v->cpu == cpu_self()->index)\n\t\tcpu_kick(v->cpu);\n"),)),
+        "kernel/intr.c", "\tif (vector && v->cpu != cpu_self()->index)\n",
+        "\tif (vector && v->cpu == cpu_self()->index)\n"),)),
     Mutant("no-wait", "a rebind, close or route change waits for rings in flight", ((RING, LOOK, SLOWLY), (
         ORDER, "\tfor (unsigned i = 0; i < cpu_count; i++) {\n\t\tuint64_t epoch",
         "\tfor (unsigned i = cpu_count; i < cpu_count; i++) {\n\t\tuint64_t epoch"))),

@@ -53,10 +53,10 @@ void vm_end(struct vm *which, enum vm_end how, uint8_t status, const char *reaso
 	record(text);
 }
 
-void cpu_kick(unsigned cpu)
+void vcpu_notify(struct vcpu *v, uint8_t vector)
 {
-	assert_int_equal(cpu, 7);
-	kicks++;
+	assert_ptr_equal(v, &vcpu);
+	kicks += vector == CPU_KICK;
 }
 
 static int prepare(uint8_t *memory)
@@ -73,7 +73,7 @@ static int prepare(uint8_t *memory)
 
 	memset(&vm, 0, sizeof(vm));
 	memset(&vcpu, 0, sizeof(vcpu));
-	vcpu.cpu = 7;
+	inbox_init(&vcpu.inbox, NULL, CPU_KICK);
 	vm.vcpu[0] = &vcpu;
 	events[0] = '\0';
 	kicks = 0;

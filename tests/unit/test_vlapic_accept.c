@@ -173,6 +173,7 @@ static void every_vector_through_the_inbox(void **state)
 
 	(void)state;
 	memset(&in, 0, sizeof(in));
+	inbox_init(&in, &l.page, 0xf2);
 	for (unsigned int n = 0; n < 512; n++) {
 		struct vlapic *v = lapic_on(&l);
 		uint8_t vector = (uint8_t)n;
@@ -197,6 +198,7 @@ static void the_whole_inbox_at_once(void **state)
 
 	(void)state;
 	memset(&in, 0, sizeof(in));
+	inbox_init(&in, &l.page, 0xf2);
 	for (unsigned int vector = 0; vector < 256; vector++)
 		inbox_post(&in, (uint8_t)vector, vector % 3 == 0);
 	/* Matched by its sender while enabled: it had arrived. */
@@ -210,6 +212,45 @@ static void the_whole_inbox_at_once(void **state)
 	vlapic_base_write(v, BASE_OFF);
 	vlapic_drain(v, &in);
 	assert_int_equal(vlapic_highest_irr(v), -1);
+}
+
+/* Who is told, and by which vector: the first post, the first signal; what the processor cannot do by itself kicks. */
+static void who_notifies(void **state)
+{
+	static struct inbox in;
+	struct lapic l;
+	struct vlapic *v = lapic_on(&l);
+
+	(void)state;
+	memset(&in, 0, sizeof(in));
+	inbox_init(&in, &l.page, 0xf2);
+	assert_int_equal(inbox_post(&in, 0x41, false), 0xf2);
+	assert_int_equal(inbox_post(&in, 0x42, false), 0);
+	inbox_set_notification(&in.pid, 0xf1);
+	assert_true(inbox_is_on(&in));
+	assert_int_equal(vlapic_drain(v, &in), 0);
+	assert_int_equal(inbox_post(&in, 0x43, false), 0xf1);
+	assert_int_equal(inbox_post(&in, 0x44, true), 0xf2);
+	assert_int_equal(inbox_post(&in, 0x45, true), 0);
+	assert_int_equal(inbox_signal(&in, INBOX_NMI), 0);
+	/* The processor takes the vectors and clears ON; the signals stay. */
+	inbox_open(&in);
+	assert_true(inbox_full(&in) && !inbox_is_on(&in));
+	assert_int_equal(vlapic_drain(v, &in), INBOX_NMI);
+	assert_false(inbox_full(&in));
+	assert_true(has(v, TMR, 0x44) && has(v, IRR, 0x43) && !has(v, TMR, 0x43));
+	/* Edge-triggered where TMR says level, and the illegal ones: by hand, not by the descriptor. */
+	assert_int_equal(inbox_post(&in, 0x44, false), 0xf2);
+	assert_int_equal(inbox_post(&in, 0x0f, false), 0);
+	for (unsigned int i = 0; i < 4; i++)
+		assert_true(atomic_load(&in.pid.pir[i]) == 0);
+	vlapic_drain(v, &in);
+	assert_false(has(v, TMR, 0x44));
+	/* Both at once: the level, for a missing end of it would be worse than one too many. */
+	inbox_post(&in, 0x50, true);
+	inbox_post(&in, 0x50, false);
+	vlapic_drain(v, &in);
+	assert_true(has(v, TMR, 0x50));
 }
 
 static void resync_after_the_hardware(void **state)
@@ -347,6 +388,7 @@ int main(void)
 		cmocka_unit_test(trigger_mode_changes),
 		cmocka_unit_test(every_vector_through_the_inbox),
 		cmocka_unit_test(the_whole_inbox_at_once),
+		cmocka_unit_test(who_notifies),
 		cmocka_unit_test(resync_after_the_hardware),
 		cmocka_unit_test(ended_by_the_hardware),
 		cmocka_unit_test(random_walk),

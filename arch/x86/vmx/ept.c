@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Extended page tables: a VM's guest-physical memory. Built before its VCPUs run, so never invalidated. */
+/* Extended page tables: a VM's guest-physical memory, built before its VCPUs run, and each VCPU's view of it. */
 #include "arch/x86/vmx/vmx.h"
 
 #include "kernel/log.h"
@@ -29,11 +29,6 @@ void *ept_create(void)
 		refuse(LOG_CONFIG,
 		       "no memory is left for a VM's page tables: give the VMs less or the machine more");
 	return table;
-}
-
-uint64_t ept_pointer(void *space)
-{
-	return (uintptr_t)space | EPTP_WB | EPTP_WALK_4;
 }
 
 /* The entry for `gpa` at `level` (1: 4 KiB pages, 2: 2 MiB pages); makes the tables above it. */
@@ -66,4 +61,50 @@ void ept_map(void *space, uint64_t gpa, uint64_t hpa, uint64_t size)
 		hpa += step;
 		size -= step;
 	}
+}
+
+/*
+ * A view has the VM's memory, but at one page, where the VCPU has its LAPIC: it shares the VM's tables except for the
+ * four on the way to that page, which are copies.
+ */
+void ept_view_init(struct ept_view *view)
+{
+	for (unsigned i = 0; i < EPT_LEVELS; i++)
+		view->table[i] = ept_create();
+}
+
+uint64_t ept_view_pointer(const struct ept_view *view)
+{
+	return (uintptr_t)view->table[0] | EPTP_WB | EPTP_WALK_4;
+}
+
+/* Makes the table say what the entry above it says: another table, a large page, or nothing. */
+static void copy_table(uint64_t *table, uint64_t entry)
+{
+	const uint64_t *from = (const uint64_t *)(uintptr_t)(entry & EPT_ADDRESS);
+
+	for (uint64_t i = 0; i < 512; i++) {
+		if (!entry)
+			table[i] = 0;
+		else
+			table[i] = entry & EPT_LARGE ? (entry & ~EPT_LARGE) + i * PAGE_SIZE : from[i];
+	}
+}
+
+void ept_view_set(struct ept_view *view, const void *space, uint64_t gpa, uint64_t hpa)
+{
+	uint64_t entry = (uintptr_t)space, *slot;
+
+	for (unsigned i = 0;; i++) {
+		copy_table(view->table[i], entry);
+		/* Beyond what four levels reach there is nothing to take out. */
+		if (gpa >> 48)
+			return;
+		slot = &view->table[i][gpa >> (12 + 9 * (EPT_LEVELS - 1 - i)) & 511];
+		if (i == EPT_LEVELS - 1)
+			break;
+		entry = *slot;
+		*slot = (uintptr_t)view->table[i + 1] | EPT_RWX;
+	}
+	*slot = hpa ? hpa | EPT_LEAF : 0;
 }

@@ -7,7 +7,6 @@
 #include "kernel/log.h"
 #include "kernel/string.h"
 
-#define APIC_TPR    0x80 /* in the virtual-APIC page */
 #define EVERY_BIT   UINT64_MAX
 #define INVVPID_ONE 1ull
 
@@ -146,7 +145,7 @@ static void write_host_state(void)
 	WRITE(host);
 }
 
-static void write_controls(struct virt_vcpu *v, void *space, struct apic_page *apic)
+static void write_controls(struct virt_vcpu *v)
 {
 	static uint16_t last_vpid; /* 0 is the hypervisor's own */
 	const struct field_value controls[] = {
@@ -155,9 +154,9 @@ static void write_controls(struct virt_vcpu *v, void *space, struct apic_page *a
 		{ VMCS_PROC2, vmx_caps.proc2 },
 		{ VMCS_EXIT_CONTROLS, vmx_caps.exit },
 		{ VMCS_ENTRY_CONTROLS, vmx_caps.entry },
-		{ VMCS_EPT_POINTER, ept_pointer(space) },
-		{ VMCS_MSR_BITMAP, regs_msr_bitmap() },
-		{ VMCS_VIRTUAL_APIC_PAGE, (uintptr_t)apic },
+		{ VMCS_EPT_POINTER, ept_view_pointer(&vmx_of(v)->view) },
+		{ VMCS_MSR_BITMAP, regs_msr_bitmap(false) },
+		{ VMCS_VIRTUAL_APIC_PAGE, (uintptr_t)vmx_of(v)->apic_page },
 		{ VMCS_HOST_RIP, (uintptr_t)vmx_exit_entry },
 		{ VMCS_HOST_RSP, (uintptr_t)v->gpr },
 		{ VMCS_CR0_SHADOW, CR0_CD | CR0_NW },
@@ -174,7 +173,7 @@ static void write_controls(struct virt_vcpu *v, void *space, struct apic_page *a
 		vmwrite(VMCS_ENCLS_BITMAP, EVERY_BIT);
 }
 
-void vmcs_init(struct virt_vcpu *v, void *space, struct apic_page *apic)
+void vmcs_init(struct virt_vcpu *v, void *space, struct apic_page *apic, struct inbox_pid *pid)
 {
 	struct vmx_vcpu *b = memory_alloc(PAGE_SIZE, PAGE_SIZE);
 
@@ -183,7 +182,10 @@ void vmcs_init(struct virt_vcpu *v, void *space, struct apic_page *apic)
 	if (!b || !b->vmcs)
 		refuse(LOG_CONFIG, "no memory is left for a VCPU: give the VMs less or the machine more");
 	v->backend = b;
-	b->tpr = (const uint8_t *)apic + APIC_TPR;
+	b->apic_page = (const uint8_t *)apic;
+	b->pid = pid;
+	b->space = space;
+	ept_view_init(&b->view);
 	/* The same table: FCW, tags, MXCSR after power-up. An INIT leaves them alone. */
 	b->fpu[0] = 0x40;
 	b->fpu[4] = 0xff;
@@ -193,7 +195,8 @@ void vmcs_init(struct virt_vcpu *v, void *space, struct apic_page *apic)
 	*(uint32_t *)b->vmcs = vmx_caps.revision;
 	vmcs_pointer(b, false);
 	vmcs_pointer(b, true);
-	write_controls(v, space, apic);
+	write_controls(v);
+	apic_init(b);
 	vmcs_reset(v);
 	/* The owner CPU may be another one: nothing of it may stay cached here. */
 	vmcs_pointer(b, false);
@@ -209,6 +212,7 @@ void vmcs_load(struct virt_vcpu *v)
 	b->host_written = true;
 	debug_load(b);
 	regs_live_load(b);
+	apic_load(b);
 	__asm__ volatile("fxrstor64 %0" : : "m"(b->fpu));
 }
 
@@ -219,6 +223,7 @@ void vmcs_unload(struct virt_vcpu *v)
 	__asm__ volatile("fxsave64 %0" : "=m"(b->fpu));
 	regs_live_save(b);
 	debug_save(b);
+	apic_unload(b);
 }
 
 void vmcs_reset(struct virt_vcpu *v)

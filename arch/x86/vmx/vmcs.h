@@ -6,14 +6,19 @@
 /* SDM vol. 3, "Field Encoding in VMCS". Segment fields come in the order of enum virt_seg, two apart. */
 enum vmcs_field {
 	VMCS_VPID = 0x0000,
+	VMCS_POSTED_VECTOR = 0x0002,
 	VMCS_GUEST_SELECTOR = 0x0800,
+	VMCS_GUEST_INTERRUPT_STATUS = 0x0810, /* RVI, SVI << 8 */
 	VMCS_HOST_SELECTOR = 0x0c00,
 	VMCS_HOST_FS = 0x0c08, /* and GS */
 	VMCS_HOST_TR = 0x0c0c,
 	VMCS_MSR_BITMAP = 0x2004,
 	VMCS_TSC_OFFSET = 0x2010,
 	VMCS_VIRTUAL_APIC_PAGE = 0x2012,
+	VMCS_APIC_ACCESS_PAGE = 0x2014,
+	VMCS_POSTED_DESCRIPTOR = 0x2016,
 	VMCS_EPT_POINTER = 0x201a,
+	VMCS_EOI_EXITS = 0x201c, /* four of 64 vectors each, two apart */
 	VMCS_ENCLS_BITMAP = 0x202e,
 	VMCS_GUEST_PHYSICAL = 0x2400,
 	VMCS_LINK_POINTER = 0x2800,
@@ -90,6 +95,7 @@ enum vmcs_field {
 #define PIN_NMI_EXIT       (1u << 3)
 #define PIN_VIRTUAL_NMI    (1u << 5)
 #define PIN_TIMER          (1u << 6)
+#define PIN_POSTED         (1u << 7)
 
 /* SDM vol. 3, "Processor-Based VM-Execution Controls". */
 #define PROC_INTERRUPT_WINDOW (1u << 2)
@@ -104,11 +110,15 @@ enum vmcs_field {
 #define PROC_MONITOR_EXIT     (1u << 29)
 #define PROC_SECONDARY        (1u << 31)
 
+#define PROC2_APIC_ACCESS  (1u << 0) /* virtualize APIC accesses */
 #define PROC2_EPT          (1u << 1)
 #define PROC2_RDTSCP       (1u << 3)
+#define PROC2_X2APIC       (1u << 4) /* virtualize x2APIC mode */
 #define PROC2_VPID         (1u << 5)
 #define PROC2_WBINVD_EXIT  (1u << 6)
 #define PROC2_UNRESTRICTED (1u << 7)
+#define PROC2_APIC_REGS    (1u << 8) /* APIC-register virtualization */
+#define PROC2_APIC_VID     (1u << 9) /* virtual-interrupt delivery */
 #define PROC2_ENCLS_EXIT   (1u << 15)
 
 /* SDM vol. 3, "VM-Exit Controls" and "VM-Entry Controls". */
@@ -170,9 +180,12 @@ enum vmcs_field {
 #define REASON_WRMSR               32
 #define REASON_ENTRY_MACHINE_CHECK 41
 #define REASON_TPR                 43
+#define REASON_APIC_ACCESS         44
+#define REASON_EOI                 45
 #define REASON_EPT_VIOLATION       48
 #define REASON_TIMER               52
 #define REASON_WBINVD              54
+#define REASON_APIC_WRITE          56
 #define REASON_ENTRY_FAILED        (1u << 31)
 
 #endif

@@ -8,6 +8,7 @@
 #include "arch/x86/arch.h"
 #include "arch/x86/virt.h"
 #include "arch/x86/vmx/vmcs.h"
+#include "kernel/vic/inbox.h"
 
 #define VECTOR_DB 1
 #define VECTOR_UD 6
@@ -25,17 +26,25 @@
 struct vmx_caps {
 	uint32_t revision;
 	uint32_t pin, proc, proc2, exit, entry;
-	uint32_t timer_shift; /* the preemption timer counts once every 1 << timer_shift TSC ticks */
-	uint64_t cr0_fixed;   /* must be set in VMX operation; PE and PG are free */
+	uint32_t may_pin, may_proc2; /* all that the CPU has */
+	uint32_t timer_shift;        /* the preemption timer counts once every 1 << timer_shift TSC ticks */
+	uint64_t cr0_fixed;          /* must be set in VMX operation; PE and PG are free */
 	uint64_t cr4_fixed;
 	uint64_t guest_cr4; /* bits that a guest may set */
 	uint64_t guest_efer;
 	bool large_pages;
+	enum virt_apic apic;
 };
 extern struct vmx_caps vmx_caps;
 
 /* MSRs that are neither in the VMCS nor used by the hypervisor: the loaded VCPU's values stay in the CPU. */
 #define LIVE_MSRS 6
+
+/* The tables of a view, from the root to the one of 4-KiB pages. */
+#define EPT_LEVELS 4
+struct ept_view {
+	uint64_t *table[EPT_LEVELS];
+};
 
 /* The backend's half of a VCPU; a page of its own. Belongs to the VCPU's CPU, after vcpu_init(). */
 struct vmx_vcpu {
@@ -45,8 +54,13 @@ struct vmx_vcpu {
 	bool shutdown;     /* an exception while delivering #DF */
 	uint8_t tpr_class; /* VMCS_TPR_THRESHOLD as it is */
 	bool want_interrupt, want_nmi;
-	bool host_written;  /* the host-state area: a VCPU stays on its CPU, so once is enough */
-	const uint8_t *tpr; /* in the virtual-APIC page; the CPU writes it while the guest runs */
+	bool host_written;        /* the host-state area: a VCPU stays on its CPU, so once is enough */
+	const uint8_t *apic_page; /* the virtual-APIC page; the CPU writes it while the guest runs */
+	uint64_t apic_gpa;        /* where the guest has it; with virtualised APIC accesses */
+	uint64_t eoi_exits[4];    /* VMCS_EOI_EXITS as they are */
+	struct inbox_pid *pid;
+	const void *space;
+	struct ept_view view; /* the space as this VCPU sees it */
 	void *vmcs;
 	uint64_t live[LIVE_MSRS];
 	uint64_t cr2, dr[4], dr6;
@@ -111,10 +125,14 @@ extern const uint8_t vmx_exit_entry[];
 /* ept.c */
 void *ept_create(void);
 void ept_map(void *space, uint64_t gpa, uint64_t hpa, uint64_t size);
-uint64_t ept_pointer(void *space);
+/* A VCPU's view: allocates (boot CPU); the EPTP; the space with another page at `gpa` (hpa 0: none there; gpa
+ * UINT64_MAX: nothing else), where the caller invalidates. */
+void ept_view_init(struct ept_view *view);
+uint64_t ept_view_pointer(const struct ept_view *view);
+void ept_view_set(struct ept_view *view, const void *space, uint64_t gpa, uint64_t hpa);
 
 /* vmcs.c: life of a VCPU, as in virt.h. */
-void vmcs_init(struct virt_vcpu *v, void *space, struct apic_page *apic);
+void vmcs_init(struct virt_vcpu *v, void *space, struct apic_page *apic, struct inbox_pid *pid);
 void vmcs_load(struct virt_vcpu *v);
 void vmcs_unload(struct virt_vcpu *v);
 void vmcs_reset(struct virt_vcpu *v);
@@ -141,6 +159,16 @@ bool vmx_exit(struct virt_vcpu *v);
 /* Before an entry at which hv_ticks has reached timer_limit. */
 void vmx_set_timer(struct virt_vcpu *v);
 
+/* vmx_apic.c, as in virt.h; and the controls' initial values, the state of a loading, an exit at the APIC page. */
+enum virt_apic apic_pick(enum virt_apic wanted);
+void apic_init(struct vmx_vcpu *b);
+void apic_base(struct virt_vcpu *v, uint64_t base);
+void apic_requests(struct virt_vcpu *v, int irr, int isr);
+void apic_load(struct vmx_vcpu *b);
+void apic_unload(struct vmx_vcpu *b);
+/* Fills v->exit.mmio but for `delivery`: true if that is to be filled, too. */
+bool apic_access(struct virt_vcpu *v);
+
 /* vmx_exit.c: what an exit was, with v->exit filled in. */
 enum exit_kind vmx_exit_translate(struct virt_vcpu *v);
 
@@ -151,7 +179,8 @@ bool regs_msr_write(struct virt_vcpu *v, uint32_t index, uint64_t value);
 enum exit_kind regs_cr_exit(struct virt_vcpu *v);
 bool regs_are_64bit(void);
 void regs_init(void); /* once, after vmx_caps */
-uint64_t regs_msr_bitmap(void);
+/* `x2apic`: with what the CPU does of an x2APIC by itself. */
+uint64_t regs_msr_bitmap(bool x2apic);
 /* Fills the CPU with this VCPU's live MSRs, or the other way round. */
 void regs_live_load(const struct vmx_vcpu *b);
 void regs_live_save(struct vmx_vcpu *b);

@@ -33,7 +33,7 @@
 #define CAP_EPT_WALK_4  (1ull << 6)
 #define CAP_EPT_WB      (1ull << 14)
 #define CAP_EPT_2M      (1ull << 16)
-#define CAP_INVEPT_ALL  (1ull << 20 | 1ull << 26)
+#define CAP_INVEPT      (1ull << 20 | 1ull << 25 | 1ull << 26)
 #define CAP_INVVPID_ONE (1ull << 32 | 1ull << 41)
 
 #define INVEPT_ALL 2
@@ -82,6 +82,7 @@ static const struct demand {
 	{ MSR_VMX_PROC2, MAY(PROC2_EPT), LACKS("EPT") },
 	{ MSR_VMX_PROC2, MAY(PROC2_UNRESTRICTED), LACKS("unrestricted guest") },
 	{ MSR_VMX_EPT_VPID, CAP_EPT_WALK_4 | CAP_EPT_WB, LACKS("EPT of four levels or write-back memory") },
+	{ MSR_VMX_EPT_VPID, CAP_INVEPT, LACKS("INVEPT") },
 	{ MSR_VMX_BASIC, BASIC_TRUE | BASIC_INS_OUTS,
 	  LACKS("true VMX controls, or information on INS and OUTS") },
 	{ MSR_VMX_TRUE_PIN, MAY(PIN_WANTED), LACKS("the VMX preemption timer, or virtual NMIs") },
@@ -143,7 +144,9 @@ static void read_caps(void)
 
 	if (!(~memory & CAP_INVVPID_ONE))
 		optional |= PROC2_VPID;
-	optional &= (uint32_t)(rdmsr(MSR_VMX_PROC2) >> 32);
+	vmx_caps.may_pin = (uint32_t)(rdmsr(MSR_VMX_TRUE_PIN) >> 32);
+	vmx_caps.may_proc2 = (uint32_t)(rdmsr(MSR_VMX_PROC2) >> 32);
+	optional &= vmx_caps.may_proc2;
 	vmx_caps.revision = (uint32_t)(rdmsr(MSR_VMX_BASIC) & BASIC_REVISION);
 	vmx_caps.pin = controls(MSR_VMX_TRUE_PIN, PIN_WANTED);
 	vmx_caps.proc = controls(MSR_VMX_TRUE_PROC, PROC_WANTED);
@@ -164,10 +167,8 @@ static const char *missing(void)
 {
 	const char *text = missing_here();
 
-	if (!text) {
+	if (!text)
 		read_caps();
-		regs_init();
-	}
 	return text;
 }
 
@@ -190,11 +191,9 @@ static const char *cpu_on(void)
 	if (failed)
 		return "VMXON failed: VT-x is in use on this CPU already";
 	/* Nobody knows what was cached before: SDM vol. 3, "Guidelines for Use of the INVEPT Instruction". */
-	if (!(~rdmsr(MSR_VMX_EPT_VPID) & CAP_INVEPT_ALL)) {
-		VMX_INSN(failed, "invept %1, %2", "m"(all), "r"((uint64_t)INVEPT_ALL));
-		if (failed)
-			vmx_bug("INVEPT", INVEPT_ALL);
-	}
+	VMX_INSN(failed, "invept %1, %2", "m"(all), "r"((uint64_t)INVEPT_ALL));
+	if (failed)
+		vmx_bug("INVEPT", INVEPT_ALL);
 	return NULL;
 }
 
@@ -212,6 +211,7 @@ extern const struct virt_ops vmx_ops;
 const struct virt_ops vmx_ops = {
 	.name = "VT-x",
 	.missing = missing,
+	.apic = apic_pick,
 	.cpu_on = cpu_on,
 	.space_create = ept_create,
 	.space_map = ept_map,
@@ -221,6 +221,8 @@ const struct virt_ops vmx_ops = {
 	.vcpu_reset = vmcs_reset,
 	.vcpu_start_real = vmcs_start_real,
 	.vcpu_start_flat = vmcs_start_flat,
+	.vcpu_apic = apic_base,
+	.vcpu_requests = apic_requests,
 	.vcpu_run = vmx_run,
 	.vcpu_get = regs_get,
 	.vcpu_set = regs_set,

@@ -104,6 +104,12 @@ static enum exit_kind decode_ept(struct virt_vcpu *v)
 	return EXIT_MMIO;
 }
 
+static enum exit_kind decode_apic_access(struct virt_vcpu *v)
+{
+	v->exit.mmio.delivery = apic_access(v) && redeliver(vmx_of(v));
+	return EXIT_MMIO;
+}
+
 /* The CPU reports the causes of a #DB that exits, and leaves it to us to record them as its delivery does. */
 static void record_debug(void)
 {
@@ -176,6 +182,8 @@ enum exit_kind vmx_exit_translate(struct virt_vcpu *v)
 		return decode_io(v);
 	case REASON_TPR:
 		return EXIT_TPR;
+	case REASON_APIC_ACCESS:
+		return decode_apic_access(v);
 	case REASON_EPT_VIOLATION:
 		return decode_ept(v);
 	case REASON_TIMER:

@@ -157,27 +157,59 @@ static size_t msr_count(void)
 	return FIRST_LIVE + LIVE_MSRS - (vmx_caps.proc2 & PROC2_RDTSCP ? 0 : 1);
 }
 
-/* SDM vol. 3, "MSR-Bitmap Address": 1 is an exit. One for all VCPUs; constant after regs_init(). */
-static struct {
+/*
+ * SDM vol. 3, "MSR-Bitmap Address": 1 is an exit. For all VCPUs, [1] for those in a virtualised x2APIC mode; constant
+ * after regs_init().
+ */
+static struct bitmap {
 	uint8_t read[2][1024], write[2][1024]; /* MSRs from 0 on, and from 0xc0000000 on */
-} bitmap __attribute__((aligned(PAGE_SIZE)));
+} bitmaps[2] __attribute__((aligned(PAGE_SIZE)));
+
+static void let_pass(struct bitmap *bitmap, uint32_t index, bool read, bool write)
+{
+	uint32_t half = index >> 31, at = index % 0x2000 / 8;
+	uint8_t bit = (uint8_t)(1u << index % 8);
+
+	if (read)
+		bitmap->read[half][at] &= (uint8_t)~bit;
+	if (write)
+		bitmap->write[half][at] &= (uint8_t)~bit;
+}
+
+/*
+ * SDM vol. 3, "Virtualizing MSR-Based APIC Accesses", and "x2APIC Register Address Space": registers that may be read,
+ * but the current count, which is nowhere but in our arithmetic, and without virtual-interrupt delivery PPR.
+ */
+static void let_x2apic_pass(struct bitmap *bitmap)
+{
+	static const uint8_t readable[][2] = { { 0x02, 0x03 }, { 0x08, 0x08 }, { 0x0d, 0x0d }, { 0x0f, 0x28 },
+		                               { 0x30, 0x30 }, { 0x32, 0x38 }, { 0x3e, 0x3e } };
+	bool delivers = vmx_caps.apic >= VIRT_APIC_VID;
+
+	for (size_t i = 0; i < sizeof(readable) / sizeof(readable[0]); i++) {
+		for (uint32_t slot = readable[i][0]; slot <= readable[i][1]; slot++)
+			let_pass(bitmap, MSR_X2APIC + slot, true, slot == APIC_TPR);
+	}
+	let_pass(bitmap, MSR_X2APIC + APIC_PPR, delivers, false);
+	let_pass(bitmap, MSR_X2APIC + APIC_EOI, false, delivers);
+	let_pass(bitmap, MSR_X2APIC + APIC_SELF_IPI, false, delivers);
+}
 
 void regs_init(void)
 {
-	memset(&bitmap, 0xff, sizeof(bitmap));
+	memset(bitmaps, 0xff, sizeof(bitmaps));
 	for (size_t i = 0; i < msr_count(); i++) {
-		uint32_t half = msrs[i].index >> 31, at = msrs[i].index % 0x2000 / 8;
-		uint8_t keep = (uint8_t) ~(1u << msrs[i].index % 8);
+		bool write = msrs[i].index != MSR_TSC && msrs[i].index != MSR_EFER;
 
-		bitmap.read[half][at] &= keep;
-		if (msrs[i].index != MSR_TSC && msrs[i].index != MSR_EFER)
-			bitmap.write[half][at] &= keep;
+		let_pass(&bitmaps[0], msrs[i].index, true, write);
+		let_pass(&bitmaps[1], msrs[i].index, true, write);
 	}
+	let_x2apic_pass(&bitmaps[1]);
 }
 
-uint64_t regs_msr_bitmap(void)
+uint64_t regs_msr_bitmap(bool x2apic)
 {
-	return (uintptr_t)&bitmap;
+	return (uintptr_t)&bitmaps[x2apic];
 }
 
 /* Only writes that exit come here. */

@@ -89,6 +89,7 @@ static inline bool step_and_handle(struct virt_vcpu *v, uint32_t reason)
 bool vmx_exit(struct virt_vcpu *v)
 {
 	uint32_t reason = vmread32(VMCS_EXIT_REASON);
+	bool stay;
 
 	if (reason == REASON_CPUID)
 		return step_and_handle(v, REASON_CPUID);
@@ -98,13 +99,18 @@ bool vmx_exit(struct virt_vcpu *v)
 		v->exit.insn_len = vmread32(VMCS_EXIT_INSN_LEN);
 		v->exit.msr.index = (uint32_t)v->gpr[RCX];
 		v->exit.msr.write = reason == REASON_WRMSR;
-		if (exit_msr(v))
-			return true;
-		vmx_of(v)->event = 0;
-		return false;
+		stay = exit_msr(v);
+	} else if (reason == REASON_APIC_WRITE) {
+		stay = exit_apic_write(v, vmread32(VMCS_QUALIFICATION) & 0xfff);
+	} else if (reason == REASON_EOI) {
+		stay = exit_eoi(v, (uint8_t)vmread(VMCS_QUALIFICATION));
+	} else {
+		v->exit.kind = EXIT_UNKNOWN;
+		return true;
 	}
-	v->exit.kind = EXIT_UNKNOWN;
-	return true;
+	if (!stay)
+		vmx_of(v)->event = 0;
+	return stay;
 }
 
 void vmx_run(struct virt_vcpu *v)
@@ -117,7 +123,7 @@ void vmx_run(struct virt_vcpu *v)
 	 * The guest, or an emulated write, has lowered it since the threshold was set, which is what EXIT_TPR
 	 * says.
 	 */
-	if (b->shutdown || *b->tpr >> 4 < b->tpr_class) {
+	if (b->shutdown || b->apic_page[APIC_TPR * 16] >> 4 < b->tpr_class) {
 		v->exit.kind = b->shutdown ? EXIT_SHUTDOWN : EXIT_TPR;
 		return;
 	}

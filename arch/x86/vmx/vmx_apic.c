@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* How far the CPU plays the local APIC: virtual-APIC page, virtual-interrupt delivery, posted interrupts. */
+#include "arch/x86/vmx/vmx.h"
+
+#include "arch/x86/cpureg.h"
+#include "arch/x86/insn.h"
+
+/* SDM vol. 3, "Exit Qualification for APIC-Access VM Exits". */
+#define ACCESS_OFFSET   0xfffu
+#define ACCESS_TYPE     12
+#define ACCESS_READ     0u
+#define ACCESS_WRITE    1u
+#define ACCESS_FETCH    2u
+#define ACCESS_DELIVERY 3u
+#define ACCESS_PHYSICAL 10u /* by an event's delivery; above: by a page walk */
+
+#define INVEPT_ONE 1ull
+
+/* What each step of enum virt_apic needs of the CPU. */
+static const struct {
+	uint32_t pin, proc2;
+} needs[] = {
+	[VIRT_APIC_REGS] = { 0, PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGS },
+	[VIRT_APIC_VID] = { 0, PROC2_APIC_VID },
+	[VIRT_APIC_POSTED] = { PIN_POSTED, 0 },
+};
+
+/* The guest's accesses to where this page is mapped are the processor's to virtualise; nothing is in it. */
+static const uint8_t access_page[PAGE_SIZE] __attribute__((aligned(PAGE_SIZE)));
+
+enum virt_apic apic_pick(enum virt_apic wanted)
+{
+	enum virt_apic best = VIRT_APIC_SOFT;
+
+	while (best < VIRT_APIC_POSTED && !(needs[best + 1].pin & ~vmx_caps.may_pin) &&
+	       !(needs[best + 1].proc2 & ~vmx_caps.may_proc2))
+		best++;
+	if (wanted > best)
+		return VIRT_APIC_BEST;
+	vmx_caps.apic = wanted == VIRT_APIC_BEST ? best : wanted;
+	regs_init();
+	return vmx_caps.apic;
+}
+
+void apic_init(struct vmx_vcpu *b)
+{
+	if (vmx_caps.apic >= VIRT_APIC_REGS)
+		vmwrite(VMCS_APIC_ACCESS_PAGE, (uintptr_t)access_page);
+	if (vmx_caps.apic >= VIRT_APIC_VID) {
+		vmwrite(VMCS_GUEST_INTERRUPT_STATUS, 0);
+		for (unsigned i = 0; i < 4; i++)
+			vmwrite(VMCS_EOI_EXITS + 2 * i, 0);
+	}
+	if (vmx_caps.apic >= VIRT_APIC_POSTED) {
+		vmwrite(VMCS_POSTED_VECTOR, VECTOR_NOTIFY);
+		vmwrite(VMCS_POSTED_DESCRIPTOR, (uintptr_t)b->pid);
+	}
+}
+
+static void flush_view(const struct vmx_vcpu *b)
+{
+	const uint64_t of[2] = { ept_view_pointer(&b->view), 0 };
+	bool failed;
+
+	VMX_INSN(failed, "invept %1, %2", "m"(of), "r"(INVEPT_ONE));
+	if (failed)
+		vmx_bug("INVEPT", of[0]);
+}
+
+/*
+ * A disabled LAPIC delivers nothing, whatever arrives late in its inbox: all of it is off then. Otherwise its mode says
+ * how the guest reaches the registers.
+ */
+void apic_base(struct virt_vcpu *v, uint64_t base)
+{
+	struct vmx_vcpu *b = vmx_of(v);
+	bool on = base & APIC_BASE_EN, x2apic = base & APIC_BASE_EXTD,
+	     virtual = vmx_caps.apic > VIRT_APIC_SOFT;
+	uint32_t pin = vmx_caps.pin, proc2 = vmx_caps.proc2;
+
+	for (enum virt_apic i = VIRT_APIC_REGS; on && i <= vmx_caps.apic; i++) {
+		pin |= needs[i].pin;
+		proc2 |= needs[i].proc2;
+	}
+	proc2 &= ~(x2apic ? PROC2_APIC_ACCESS : PROC2_X2APIC);
+	vmwrite(VMCS_PIN, pin);
+	vmwrite(VMCS_PROC2, proc2);
+	vmwrite(VMCS_MSR_BITMAP, regs_msr_bitmap(on && x2apic && virtual));
+	b->apic_gpa = on && !x2apic ? base & ~(PAGE_SIZE - 1) : UINT64_MAX;
+	ept_view_set(&b->view, b->space, b->apic_gpa, virtual ? (uintptr_t)access_page : 0);
+	flush_view(b);
+}
+
+/*
+ * The EOI of a level-triggered interrupt has to be heard: so the EOI-exit bitmap is TMR. The processor looks at the
+ * bitmap and never at TMR (SDM vol. 3, "EOI Virtualization").
+ */
+void apic_requests(struct virt_vcpu *v, int irr, int isr)
+{
+	struct vmx_vcpu *b = vmx_of(v);
+
+	vmwrite(VMCS_GUEST_INTERRUPT_STATUS,
+	        (isr < 0 ? 0 : (uint64_t)isr << 8) | (irr < 0 ? 0 : (uint64_t)irr));
+	for (unsigned i = 0; i < 4; i++) {
+		const uint8_t *tmr = b->apic_page + (APIC_TMR + 2 * i) * 16;
+		uint64_t exits = *(const uint32_t *)(tmr + 16);
+
+		exits = exits << 32 | *(const uint32_t *)tmr;
+		if (exits != b->eoi_exits[i])
+			vmwrite(VMCS_EOI_EXITS + 2 * i, exits);
+		b->eoi_exits[i] = exits;
+	}
+}
+
+/* While another VCPU is loaded the processor would take this one's notifications for that one's: they kick instead. */
+void apic_load(struct vmx_vcpu *b)
+{
+	if (vmx_caps.apic >= VIRT_APIC_POSTED)
+		inbox_set_notification(b->pid, VECTOR_NOTIFY);
+}
+
+void apic_unload(struct vmx_vcpu *b)
+{
+	inbox_set_notification(b->pid, CPU_KICK);
+}
+
+bool apic_access(struct virt_vcpu *v)
+{
+	uint32_t qualification = vmread32(VMCS_QUALIFICATION), type = qualification >> ACCESS_TYPE & 0xf;
+	struct vm_exit *e = &v->exit;
+
+	e->mmio.gpa = vmx_of(v)->apic_gpa | (qualification & ACCESS_OFFSET);
+	e->mmio.write = type == ACCESS_WRITE;
+	e->mmio.fetch = type == ACCESS_FETCH;
+	e->mmio.walk = type > ACCESS_PHYSICAL;
+	return type == ACCESS_DELIVERY || type == ACCESS_PHYSICAL;
+}
