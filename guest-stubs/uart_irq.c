@@ -43,8 +43,12 @@ const char guest_name[] = "uart_irq";
 #define FIFO_ON    0x01u
 #define FIFO_CLEAR 0x06u
 
-#define LIMIT     4000000ull
-#define CHARACTER 1000ull /* ticks: at 115200 baud and 4 MHz, 350; faster CPUs have a UART of no speed */
+#define LIMIT 4000000ull
+/*
+ * Ticks between two bytes sent: more than one character's time, which is 350 ticks at 115200 baud and 4 MHz, and fewer than the
+ * four after which the FIFO ages ("FIFO Interrupt Mode Operation"). Faster CPUs have a UART of no speed.
+ */
+#define CHARACTER 600ull
 
 static volatile unsigned seen;
 
