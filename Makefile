@@ -177,7 +177,7 @@ help:
 #: make                  the hypervisor (build/bellhop.elf) and the guests (build/guest/*.elf)
 #: make run              the demonstration on Bochs; its table as build/run/routes.csv
 #: make run GUEST=NAME|FILE [VM="vcpus=2 mem=64M route=native"] [ARGS="..."] [MODULE=FILE] [HV="..."]
-#:                       [CPUS=4] [MODEL=corei7_skylake_x] [TIMEOUT=seconds] [EMU=bochs|qemu]
+#:                       [CPUS=4] [MODEL=corei7_skylake_x] [TIMEOUT=seconds] [EMU=bochs|bochs3|qemu]
 #:                       any multiboot ELF file as the guest; status 0: it ended with 0
 #: make debug            the same, stopped before the first instruction, with our symbols loaded
 #: make iso              build/bellhop.iso, also an image for a USB stick

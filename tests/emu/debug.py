@@ -50,12 +50,12 @@ def debug_qemu(settings, where):
 
 def main():
     settings = guest.Settings()
-    if settings.emu == "bochs" and (problem := settings.problem()):
+    if settings.machine.end == "bochs" and (problem := settings.problem()):
         print(problem, file=sys.stderr)
         return guest.NOT_STARTED
     with folder.claim(f"debug-{settings.name}") as where:
         settings.image().write(where / "run.iso")
-        return (debug_bochs if settings.emu == "bochs" else debug_qemu)(settings, where)
+        return (debug_bochs if settings.machine.end == "bochs" else debug_qemu)(settings, where)
 
 
 if __name__ == "__main__":

@@ -47,8 +47,8 @@ class Settings:
 
     def problem(self):
         """Why this cannot be run. None: it can."""
-        if self.emu not in ("bochs", "qemu"):
-            return f"EMU={self.emu}: it is bochs or qemu"
+        if self.emu not in machine.EMULATORS:
+            return f"EMU={self.emu}: it is {', '.join(machine.EMULATORS[:-1])} or {machine.EMULATORS[-1]}"
         if not self.path:
             return f"GUEST={self.guest}: neither a guest of ours nor a file"
         if self.module and not pathlib.Path(self.module).is_file():
@@ -65,7 +65,7 @@ class Settings:
         modules = [(self.path, f"{line} -- {self.args}" if self.args else line)]
         if self.module:
             modules.append((pathlib.Path(self.module).resolve(), f"module vm={self.name}"))
-        return iso.Image().bellhop(f"end={self.emu} {self.hv}".strip(), modules)
+        return iso.Image().bellhop(f"end={self.machine.end} {self.hv}".strip(), modules)
 
 
 class Progress:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Runs an ISO on an emulated machine and hands its serial lines over as they come.
 import dataclasses
+import functools
 import os
 import pathlib
 import re
@@ -8,7 +9,9 @@ import shutil
 import subprocess
 import time
 
-BOCHS_SHARE = pathlib.Path(os.environ.get("BXSHARE", "/usr/share/bochs"))
+EMULATORS = ("bochs", "bochs3", "qemu")
+BOCHS3 = pathlib.Path(__file__).resolve().parents[1] / "tools/bochs3.sh"
+BOCHS3_MODELS = ("sapphire_rapids", "arrow_lake")
 
 # sync=none and a low ips do not slow anything down: ips is how many instructions an emulated second has, so
 # that the delays of BIOS and GRUB pass soon. The display is a VNC port that nobody needs to connect to: with
@@ -35,7 +38,10 @@ debug: action=ignore
 
 @dataclasses.dataclass
 class Machine:
-    """What is emulated. `cpu` is QEMU's -cpu value where there is no VT-x to ask for (TCG)."""
+    """What is emulated. `cpu` is QEMU's -cpu value where there is no VT-x to ask for (TCG).
+
+    `bochs` is the machine's own; `bochs3` is 3.0, also taken for a model that no older one has.
+    """
 
     emu: str = "bochs"
     cpus: int = 4
@@ -43,27 +49,68 @@ class Machine:
     megs: int = 512
     cpu: str = ""
 
+    def __post_init__(self):
+        if self.emu == "bochs" and self.model in BOCHS3_MODELS:
+            self.emu = "bochs3"
+
     def __str__(self):
-        if self.emu == "bochs":
-            return f"Bochs, {self.model}, {self.cpus} CPUs, {self.megs} MiB"
+        if self.end == "bochs":
+            return f"{'Bochs 3.0' if self.emu == 'bochs3' else 'Bochs'}, {self.model}, {self.cpus} CPUs, {self.megs} MiB"
         return f"QEMU, {self.cpu or 'KVM with VT-x'}, {self.cpus} CPUs, {self.megs} MiB"
+
+    @property
+    def end(self):
+        """How the machine is told that it is over: the value of Bellhop's `end=`."""
+        return "qemu" if self.emu == "qemu" else "bochs"
 
     def why_not(self):
         """Why this machine cannot be emulated here, in a few words. None: it can."""
-        if self.emu == "bochs":
-            return self._why_not_bochs()
+        if self.end == "bochs":
+            return bochs(self.emu).why_not or bochs(self.emu).why_no_model(self.model)
         if not shutil.which("qemu-system-x86_64"):
             return "qemu-system-x86_64 is not installed"
         return None if self.cpu else why_not_kvm()
 
-    def _why_not_bochs(self):
-        if not shutil.which("bochs"):
-            return "bochs is not installed"
-        listed = subprocess.run(["bochs", "-help", "cpu"], capture_output=True, text=True, check=False,
-                                stdin=subprocess.DEVNULL)
-        if not re.search(rf"^\s*{re.escape(self.model)}\b", listed.stdout + listed.stderr, re.M):
-            return f"this Bochs has no CPU model {self.model}"
+
+@dataclasses.dataclass
+class Bochs:
+    """A Bochs: its command and the folder of its BIOSes, or why there is none."""
+
+    command: str = ""
+    share: pathlib.Path = pathlib.Path()
+    why_not: str = ""
+
+    @functools.cached_property
+    def help(self):
+        """What it says of its CPU models, and its version."""
+        said = subprocess.run([self.command, "-help", "cpu"], capture_output=True, text=True, check=False,
+                              stdin=subprocess.DEVNULL)
+        return said.stdout + said.stderr
+
+    @property
+    def version(self):
+        found = re.search(r"Bochs x86 Emulator ([\d.]+)", "" if self.why_not else self.help)
+        return found[1].rstrip(".") if found else "?"
+
+    def why_no_model(self, model):
+        if not re.search(rf"^\s*{re.escape(model)}\b", self.help, re.M):
+            return f"this Bochs has no CPU model {model}"
         return None
+
+
+@functools.cache
+def bochs(emu):
+    """The Bochs of that name in EMULATORS; 3.0 is fetched where it is missing and can be had."""
+    if emu == "bochs3":
+        found = subprocess.run(["sh", str(BOCHS3)], capture_output=True, text=True, check=False,
+                               stdin=subprocess.DEVNULL)
+        if found.returncode != 0:
+            return Bochs(why_not=(found.stderr.strip().splitlines() or ["no Bochs 3.0"])[-1])
+        command, share = found.stdout.splitlines()
+        return Bochs(command, pathlib.Path(share))
+    if not shutil.which("bochs"):
+        return Bochs(why_not="bochs is not installed")
+    return Bochs("bochs", pathlib.Path(os.environ.get("BXSHARE", "/usr/share/bochs")))
 
 
 def why_not_kvm():
@@ -78,21 +125,18 @@ def why_not_kvm():
     return None
 
 
-def bios_files():
-    """Bochs's BIOS and VGA BIOS, whose names differ between its versions."""
-    vga = BOCHS_SHARE / "VGABIOS-lgpl-latest"
-    return BOCHS_SHARE / "BIOS-bochs-latest", vga if vga.exists() else vga.with_suffix(".bin")
-
-
 def bochs_command(machine, iso, folder, debugger_script):
     """Debian's Bochs has the debugger built in and starts stopped; the script says what it does then."""
-    bios, vga = bios_files()
+    emulator = bochs(machine.emu)
+    # The name of the VGA BIOS differs between versions.
+    bios, vga = emulator.share / "BIOS-bochs-latest", emulator.share / "VGABIOS-lgpl-latest"
+    vga = vga if vga.exists() else vga.with_suffix(".bin")
     rc = folder / "bochsrc"
     rc.write_text(BOCHSRC.format(model=machine.model, cpus=machine.cpus, megs=machine.megs, iso=iso,
                                  bios=bios, vga=vga, serial=folder / "serial", log=folder / "bochs.log"))
     script = folder / "debugger"
     script.write_text(debugger_script)
-    return ["bochs", "-q", "-f", str(rc), "-rc", str(script)]
+    return [emulator.command, "-q", "-f", str(rc), "-rc", str(script)]
 
 
 def qemu_command(machine, iso, folder):
@@ -142,7 +186,7 @@ def run(machine, iso, folder, timeout, on_line, on_wait=None, enough=None):
     serial = folder / "serial"
     for name in ("serial", "bochs.log", "emulator.out"):
         (folder / name).unlink(missing_ok=True)
-    if machine.emu == "bochs":
+    if machine.end == "bochs":
         command = bochs_command(machine, iso, folder, "c\n")
     else:
         command = qemu_command(machine, iso, folder)
@@ -176,7 +220,7 @@ def run(machine, iso, folder, timeout, on_line, on_wait=None, enough=None):
 
 def fault_of(machine, process, folder):
     """Why the emulator stopped, unless the machine asked for it."""
-    if machine.emu == "bochs":
+    if machine.end == "bochs":
         log = folder / "bochs.log"
         text = log.read_text(errors="replace") if log.exists() else ""
         panics = re.findall(r">>PANIC<< (.*)", text) + re.findall(r"^\d+p\[.*?\] (.*)", text, re.M)

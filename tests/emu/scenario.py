@@ -5,7 +5,8 @@ guests       names of guests, one VM each; the VM has the guest's name, or its o
 vm, args     words of each VM's module line and its arguments; `vm.NAME`, `args.NAME` for one VM only
 lines        instead of guests: module lines as they are, `FILE: line` each (FILE: a guest's name)
 options      words of Bellhop's own line
-cpus, model, megs, timeout          the machine; `emu = qemu-tcg` is QEMU without VT-x, model its -cpu
+cpus, model, megs, timeout          the machine; `emu = bochs3` is Bochs 3.0 (so are the models that only it has),
+             `emu = qemu-tcg` QEMU without VT-x, model its -cpu
 refusal      the one line with which Bellhop must stop, "level: text", a final * as for end
 halts        yes: after that line it cannot end the run, and the runner does
 end.NAME     how that VM must end, as Bellhop says it, with or without the bracket behind it; a final * stands
@@ -75,8 +76,7 @@ class Scenario:
         return result
 
     def image(self):
-        end = "qemu" if self.machine.emu == "qemu" else "bochs"
-        return iso.Image().bellhop(f"end={end} {self.keys.get('options', '')}".strip(), self.modules())
+        return iso.Image().bellhop(f"end={self.machine.end} {self.keys.get('options', '')}".strip(), self.modules())
 
     def native_image(self):
         guest = self.guests[0]
@@ -94,7 +94,7 @@ def machine_of(keys, model):
     common = {"cpus": int(keys.get("cpus", "2")), "megs": int(keys.get("megs", "256"))}
     if keys.get("emu") == "qemu-tcg":
         return machine.Machine(emu="qemu", cpu=model or "qemu64", **common)
-    return machine.Machine(model=model or "corei7_skylake_x", **common)
+    return machine.Machine(emu=keys.get("emu", "bochs"), model=model or "corei7_skylake_x", **common)
 
 
 def load():
