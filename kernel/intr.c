@@ -20,6 +20,11 @@ void vcpu_notify(struct vcpu *v, uint8_t vector)
 		cpu_interrupt(v->cpu, vector);
 }
 
+static uint8_t post_fixed(struct vcpu *v, uint8_t vector, bool level)
+{
+	return inbox_post(&v->inbox, vector, level, v->cpu == cpu_self()->index);
+}
+
 static void post_sipi(struct inbox *in, uint8_t page)
 {
 	uint32_t none = 0;
@@ -28,12 +33,14 @@ static void post_sipi(struct inbox *in, uint8_t page)
 	atomic_compare_exchange_strong(&in->sipi_vector, &none, 0x100u | page);
 }
 
-static uint8_t post(struct inbox *in, const struct apic_msg *msg)
+static uint8_t post(struct vcpu *v, const struct apic_msg *msg)
 {
+	struct inbox *in = &v->inbox;
+
 	switch (msg->mode) {
 	case APIC_MODE_FIXED:
 	case APIC_MODE_LOWEST:
-		return inbox_post(in, msg->vector, msg->level);
+		return post_fixed(v, msg->vector, msg->level);
 	case APIC_MODE_NMI:
 		return inbox_signal(in, INBOX_NMI);
 	case APIC_MODE_INIT:
@@ -58,7 +65,7 @@ static void post_all(struct vm *vm, uint32_t targets, const struct apic_msg *msg
 	for (; targets; targets &= targets - 1) {
 		struct vcpu *v = vm->vcpu[__builtin_ctz(targets)];
 
-		vcpu_notify(v, post(&v->inbox, msg));
+		vcpu_notify(v, post(v, msg));
 	}
 }
 
@@ -199,7 +206,7 @@ void intr_doorbell(struct vm *vm, const struct db_effect *effect)
 		break;
 	case DB_VECTOR:
 		vcpu_notify(vm->vcpu[effect->vcpu],
-		            inbox_post(&vm->vcpu[effect->vcpu]->inbox, effect->vector, false));
+		            post_fixed(vm->vcpu[effect->vcpu], effect->vector, false));
 		break;
 	case DB_LINE:
 		raise_callback(vm, effect);

@@ -81,8 +81,13 @@ static void take_signals(struct vcpu *v, uint32_t signals)
 
 static void empty_inbox(struct vcpu *v)
 {
-	uint32_t signals = vlapic_drain(&v->apic, &v->inbox);
+	uint32_t signals;
 
+	if (inbox_is_notified(&v->inbox)) {
+		cpu_await_notification();
+		inbox_awaited(&v->inbox);
+	}
+	signals = vlapic_drain(&v->apic, &v->inbox);
 	if (signals)
 		take_signals(v, signals);
 }

@@ -21,10 +21,12 @@ struct vcpu;
  */
 struct cpu {
 	struct cpu *self;
-	uint64_t stack_top;          /* constant after start */
-	unsigned index;              /* 0 is the boot CPU; constant after start */
-	uint32_t apic_id;            /* physical APIC ID; constant after start, read by anybody who kicks */
-	struct vcpu *current;        /* the VCPU whose state (FPU, MSRs, control structure) is loaded here */
+	uint64_t stack_top;   /* constant after start */
+	unsigned index;       /* 0 is the boot CPU; constant after start */
+	uint32_t apic_id;     /* physical APIC ID; constant after start, read by anybody who kicks */
+	struct vcpu *current; /* the VCPU whose state (FPU, MSRs, control structure) is loaded here */
+	volatile bool
+		notified; /* VECTOR_NOTIFY came to the hypervisor; its handler's, and who waits for it */
 	_Atomic uint64_t ring_epoch; /* odd while a ring is in flight here; written here, read by a rebind */
 	_Atomic bool online;         /* set here once virtualisation is on, read by the boot CPU */
 };
@@ -82,6 +84,12 @@ void cpu_interrupt(unsigned cpu, uint8_t vector);
  * with interrupts off, after the last look for work: STI and HLT are one step, so that a kick in between still wakes.
  */
 void cpu_idle(uint64_t deadline);
+
+/*
+ * Waits for a notification (posted interrupts) that another CPU is about to send to this one, or has sent, and takes it.
+ * Bounded: its sender has nothing else to do before it sends. Called, and returns, with interrupts off.
+ */
+void cpu_await_notification(void);
 
 /* Ends an interrupt that arrived with a VM exit (acknowledged by the exit). The CPU it arrived on. */
 void irq_finish(uint8_t vector);

@@ -84,6 +84,8 @@ static _Noreturn void trap_panic(const struct trap_frame *f)
 void irq_finish(uint8_t vector)
 {
 	/* SDM vol. 3, "Spurious Interrupt": it is not in service, and an EOI would end another's service. */
+	if (vector == VECTOR_NOTIFY)
+		cpu_self()->notified = true;
 	if (vector != VECTOR_SPURIOUS)
 		lapic_eoi();
 }

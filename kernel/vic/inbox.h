@@ -11,13 +11,14 @@
 
 /*
  * A posted-interrupt descriptor (SDM vol. 3, "Posted-Interrupt Processing"), whether the CPU has posted interrupts or
- * not. Its control word: bit 0 is ON (outstanding notification), bits 23:16 NV, the vector of the notification.
+ * not. Its control word: bit 0 is ON (outstanding notification), bits 23:16 NV, the vector of the notification. Bit 8 is
+ * ours, and means something while ON is set: a notification that the processor can process is on its way.
  *
  * Any CPU posts; the CPU that runs the VCPU drains, and with posted interrupts so does its processor while the guest
- * runs. Order: a poster sets the request bit, then ON, both sequentially consistent; the drainer clears ON, then takes
- * the requests. So a request that the drainer did not see has set ON again after the clear, and the poster that found
- * ON clear is the one that notifies: with the NV that it found in the same step, so that a VCPU which is being
- * scheduled out, and has its NV changed, either gets the notification or has ON set when it looks.
+ * runs. Order: a poster sets the request bit, then looks at ON and sets it, all sequentially consistent; the drainer
+ * clears ON, then takes the requests. So a request that the drainer did not see has found ON clear, or set it again, and
+ * the poster that set it is the one that notifies: with the NV that it found in the same step, so that a VCPU which is
+ * being scheduled out, and has its NV changed, either gets the notification or has ON set when it looks.
  */
 struct inbox_pid {
 	_Atomic uint64_t pir[4];
@@ -28,6 +29,7 @@ struct inbox_pid {
 _Static_assert(sizeof(struct inbox_pid) == 64, "SDM table: Format of Posted-Interrupt Descriptor");
 
 #define INBOX_ON       1ull
+#define INBOX_SENT     (1ull << 8)
 #define INBOX_NV_SHIFT 16
 
 /* Signals, which are no vectors: bits of inbox.signals. */
@@ -58,6 +60,21 @@ static inline void inbox_init(struct inbox *in, const struct apic_page *page, ui
 	atomic_init(&in->pid.control, (uint64_t)kick << INBOX_NV_SHIFT);
 }
 
+/* Sets ON. With `tell`, returns the vector to notify with, if it was clear: 0 otherwise. */
+static inline uint8_t inbox_set_on(struct inbox *in, bool tell)
+{
+	uint64_t found = atomic_load(&in->pid.control), wanted;
+	uint8_t vector;
+
+	do {
+		if (found & INBOX_ON)
+			return 0;
+		vector = tell ? (uint8_t)(found >> INBOX_NV_SHIFT) : 0;
+		wanted = (found & ~INBOX_SENT) | INBOX_ON | (vector && vector != in->kick ? INBOX_SENT : 0);
+	} while (!atomic_compare_exchange_weak(&in->pid.control, &found, wanted));
+	return vector;
+}
+
 /*
  * Raises signals (INBOX_NMI ...). Any CPU. Returns the vector of the interrupt that the caller must send to the VCPU's
  * CPU, 0 if there is nothing to send. The processor knows no signals and clears ON without them: so the one that found
@@ -68,26 +85,26 @@ static inline uint8_t inbox_signal(struct inbox *in, uint32_t signals)
 {
 	if (atomic_fetch_or(&in->signals, signals))
 		return 0;
-	atomic_fetch_or(&in->pid.control, INBOX_ON);
+	inbox_set_on(in, false);
 	return in->kick;
 }
 
 /*
- * Posts a fixed interrupt. Any CPU. Returns as inbox_signal() does. The processor moves requests to IRR and nothing
- * else: where TMR changes, or the vector is illegal, the drainer has to be there.
+ * Posts a fixed interrupt. Any CPU; `here`: that of the VCPU, which needs no telling. Returns as inbox_signal() does. The
+ * processor moves requests to IRR and nothing else: where TMR changes, or the vector is illegal, the drainer has to be
+ * there.
  */
-static inline uint8_t inbox_post(struct inbox *in, uint8_t vector, bool level)
+static inline uint8_t inbox_post(struct inbox *in, uint8_t vector, bool level, bool here)
 {
 	uint32_t tmr = __atomic_load_n(&in->page->slot[APIC_TMR + vector / 32].low, __ATOMIC_RELAXED);
-	uint64_t bit = 1ull << (vector % 64), found;
+	uint64_t bit = 1ull << (vector % 64);
 
 	if (__builtin_expect(level || vector < 16 || (tmr >> (vector % 32) & 1), 0)) {
 		atomic_fetch_or(&in->handed[level][vector / 64], bit);
 		return inbox_signal(in, INBOX_HANDED);
 	}
 	atomic_fetch_or(&in->pid.pir[vector / 64], bit);
-	found = atomic_fetch_or(&in->pid.control, INBOX_ON);
-	return found & INBOX_ON ? 0 : (uint8_t)(found >> INBOX_NV_SHIFT);
+	return inbox_set_on(in, !here);
 }
 
 /*
@@ -105,10 +122,34 @@ static inline bool inbox_full(const struct inbox *in)
 	return inbox_is_on(in) || atomic_load_explicit(&in->signals, memory_order_acquire);
 }
 
-/* Begins a drain: clears ON. Owner CPU. Then inbox_take_signals(), then the requests. */
-static inline void inbox_open(struct inbox *in)
+/*
+ * A notification is on its way, or has come: true until inbox_awaited(). Its receiver waits for it before it drains, for
+ * as long as ON is set there is no second one. A guest must not get one whose requests have been taken: that would be
+ * nothing to a processor by the manual, but some emulators' deliver vector 255 then. Owner CPU.
+ */
+static inline bool inbox_is_notified(const struct inbox *in)
 {
-	atomic_fetch_and(&in->pid.control, ~INBOX_ON);
+	return !(~atomic_load_explicit(&in->pid.control, memory_order_acquire) & (INBOX_ON | INBOX_SENT));
+}
+
+static inline void inbox_awaited(struct inbox *in)
+{
+	atomic_fetch_and(&in->pid.control, ~INBOX_SENT);
+}
+
+/*
+ * Begins a drain: clears ON. Owner CPU. Then inbox_take_signals(), then `handed`, and pid.pir if this is true. False: ON
+ * was clear, or has been set meanwhile and a notification sent, so that the VCPU looks again.
+ */
+static inline bool inbox_open(struct inbox *in)
+{
+	uint64_t found = atomic_load(&in->pid.control);
+
+	do {
+		if ((found & (INBOX_ON | INBOX_SENT)) != INBOX_ON)
+			return false;
+	} while (!atomic_compare_exchange_weak(&in->pid.control, &found, found & ~INBOX_ON));
+	return true;
 }
 
 static inline uint32_t inbox_take_signals(struct inbox *in)
@@ -126,15 +167,18 @@ static inline uint64_t inbox_take(_Atomic uint64_t *word)
 	return atomic_exchange(word, 0);
 }
 
-/* From now on, notifications come with this vector. Owner CPU, which then looks whether the inbox is full. */
-static inline void inbox_set_notification(struct inbox_pid *pid, uint8_t vector)
+/*
+ * From now on, notifications come with this vector. Owner CPU. True: one with the vector from before is on its way, and
+ * must not reach another VCPU's guest.
+ */
+static inline bool inbox_set_notification(struct inbox_pid *pid, uint8_t vector)
 {
-	uint64_t control = atomic_load_explicit(&pid->control, memory_order_relaxed);
+	uint64_t found = atomic_load_explicit(&pid->control, memory_order_relaxed);
 
-	while (!atomic_compare_exchange_weak(&pid->control, &control,
-	                                     (control & ~(0xffull << INBOX_NV_SHIFT)) |
-	                                             (uint64_t)vector << INBOX_NV_SHIFT))
+	while (!atomic_compare_exchange_weak(&pid->control, &found,
+	                                     (found & INBOX_ON) | (uint64_t)vector << INBOX_NV_SHIFT))
 		;
+	return !(~found & (INBOX_ON | INBOX_SENT));
 }
 
 #endif

@@ -168,11 +168,10 @@ static void request_word(struct vlapic *v, unsigned int word, uint64_t vectors, 
 
 uint32_t vlapic_drain(struct vlapic *v, struct inbox *in)
 {
-	uint32_t signals;
+	bool opened = inbox_open(in);
+	uint32_t signals = inbox_take_signals(in);
 
-	inbox_open(in);
-	signals = inbox_take_signals(in);
-	for (unsigned int i = 0; i < 4; i++)
+	for (unsigned int i = 0; i < 4 && opened; i++)
 		request_word(v, i, inbox_take(&in->pid.pir[i]), false);
 	/* The level-triggered ones last: of a vector that both want, an end too many does no harm, one too few does. */
 	for (unsigned int i = 0; i < 8 && (signals & INBOX_HANDED); i++)

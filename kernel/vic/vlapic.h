@@ -137,7 +137,8 @@ bool vlapic_accept(struct vlapic *v, uint8_t vector, bool level);
 
 /*
  * Moves everything out of the inbox: vectors into IRR and TMR; returns the signals (INBOX_NMI ...). Its sender matched
- * it against the face, so SVR is not asked again; disabled in IA32_APIC_BASE, the vectors are dropped.
+ * it against the face, so SVR is not asked again; disabled in IA32_APIC_BASE, the vectors are dropped. Await a
+ * notification first.
  */
 uint32_t vlapic_drain(struct vlapic *v, struct inbox *in);
 

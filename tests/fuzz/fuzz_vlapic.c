@@ -243,7 +243,7 @@ static void post(uint8_t vector, bool level)
 {
 	uint32_t bit = 1u << vector % 32;
 
-	inbox_post(&f.inbox, vector, level);
+	inbox_post(&f.inbox, vector, level, false);
 	f.posted[vector / 32] |= bit;
 	f.posted_level[vector / 32] |= level ? bit : 0;
 }

@@ -25,6 +25,8 @@
 /* struct inbox of each VCPU: a bit of pid.pir for each poster and one for the guest itself. */
 byte pir[GUESTS];
 bool on[GUESTS];
+bool sent[GUESTS]; /* INBOX_SENT */
+byte loaded;       /* the VCPU whose NV is the notification; of the others it is the kick */
 bool signals[GUESTS];
 
 /* struct vcpu and the state behind it; touched by the CPU that runs it and nobody else. */
@@ -34,10 +36,19 @@ bool signalled[GUESTS]; /* vcpu.nmi and the like */
 
 /* The local APIC of the CPU: one kick is pending, and (SIGNALS with POSTED) one ordinary interrupt. */
 bool irq, exit_irq;
+bool notified; /* cpu.notified */
+
+#ifdef POSTED
+#define NOTIFIES(v) (loaded == (v))
+#else
+#define NOTIFIES(v) false
+#endif
 
 /* A poster's bit for VCPU v has been posted and not been handed to the guest yet. */
 #define OWED(v)     (pir[v] || irr[v] || signals[v] || signalled[v])
 #define INTERRUPT   (irq || exit_irq)
+/* The hypervisor's handler: it ends the interrupt, and notes a notification. */
+#define TAKE        notified = notified || (irq && NOTIFIES(v)); irq = false; exit_irq = false
 #define GUESTS_OWN  (1 << POSTERS)
 
 #ifdef NO_KICK
@@ -51,11 +62,18 @@ bool irq, exit_irq;
 inline inbox_post(v, request, here)
 {
 	pir[v] = pir[v] | request;
-	d_step { found = on[v]; on[v] = true };
+	d_step { /* inbox_set_on() */
+		found = on[v];
+		on[v] = true;
+		notify = !found && !here && NOTIFIES(v);
+		sent[v] = (found -> sent[v] : notify)
+	};
 	if
-	:: !found && !here -> vcpu_kick()
-	:: else -> found = false
-	fi
+	:: notify -> vcpu_kick()
+	:: !notify && !found && !here -> vcpu_kick_out()
+	:: else
+	fi;
+	d_step { found = false; notify = false }
 }
 
 /* The processor clears ON and knows no signals: so they are their own notice, by an interrupt that exits. */
@@ -65,7 +83,7 @@ inline inbox_signal(v)
 	d_step { found = signals[v]; signals[v] = true };
 	if
 	:: !found ->
-		on[v] = true;
+		d_step { sent[v] = on[v] && sent[v]; on[v] = true };
 		vcpu_kick_out()
 	:: else -> found = false
 #ifdef ON_WITHOUT_KICK
@@ -103,12 +121,36 @@ inline inbox_take_signals(v)
 	found = false
 }
 
+/* Interrupts are open for a moment, again and again: who waits for an exit loses none, the inbox is looked at after. */
+inline cpu_await_notification()
+{
+	do
+	:: notified -> notified = false; break
+	:: !notified && irq -> irq = false; break
+	od
+}
+
 inline empty_inbox(v)
 {
+#ifndef NO_AWAIT
+	if
+	:: on[v] && sent[v] -> /* inbox_is_notified() */
+		cpu_await_notification();
+		sent[v] = false /* inbox_awaited() */
+	:: else
+	fi;
+#endif
 #ifndef ON_LATE
-	on[v] = false; /* inbox_open() */
+	d_step { /* inbox_open() */
+		opened = on[v] && !sent[v];
+		on[v] = on[v] && !opened
+	};
 	inbox_take_signals(v);
-	inbox_take(v)
+	if
+	:: opened -> inbox_take(v)
+	:: else
+	fi;
+	opened = false
 #else
 	inbox_take_signals(v);
 	inbox_take(v);
@@ -120,13 +162,13 @@ inline empty_inbox(v)
 inline cpu_idle()
 {
 #ifndef HLT_SPLIT
-	atomic { INTERRUPT -> irq = false; exit_irq = false }
+	atomic { INTERRUPT -> TAKE }
 #else
 	if /* STI, and then whatever is pending is taken at once */
-	:: INTERRUPT -> irq = false; exit_irq = false
+	:: INTERRUPT -> TAKE
 	:: !INTERRUPT
 	fi;
-end_halt: atomic { INTERRUPT -> irq = false; exit_irq = false } /* HLT */
+end_halt: atomic { INTERRUPT -> TAKE } /* HLT */
 #endif
 }
 
@@ -137,7 +179,7 @@ inline enter(v)
 	:: atomic { INTERRUPT ->
 #ifdef POSTED
 		if /* SDM vol. 3, "Posted-Interrupt Processing": no exit, whoever the notification was for */
-		:: irq -> irq = false; on[v] = false
+		:: irq -> assert(loaded == v); irq = false; on[v] = false
 		:: else -> exit_irq = false; break
 		fi }
 		inbox_take(v);
@@ -161,7 +203,7 @@ end_guest:	if
 active proctype cpu()
 {
 	byte v = 0, seen = 0, left = RINGS, taken;
-	bool found, over;
+	bool found, notify, opened, over;
 
 end_pick_next:
 	do
@@ -170,6 +212,16 @@ end_pick_next:
 		if
 		:: !halted[v] || inbox_full(v) -> /* wants_cpu() */
 			d_step { seen = 0; over = false };
+			if /* switch_to(): apic_unload(), apic_load() */
+			:: loaded != v ->
+				d_step { opened = on[loaded] && sent[loaded]; sent[loaded] = false; loaded = GUESTS };
+				if
+				:: opened -> cpu_await_notification()
+				:: else
+				fi;
+				d_step { opened = false; loaded = v }
+			:: else
+			fi;
 run_slice:
 			if
 			:: inbox_full(v) -> empty_inbox(v)
@@ -199,7 +251,7 @@ end_idle:	cpu_idle()
 proctype poster(byte request)
 {
 	byte n = POSTS;
-	bool found;
+	bool found, notify;
 
 	do
 	:: n > 0 ->

@@ -121,7 +121,8 @@ void apic_load(struct vmx_vcpu *b)
 
 void apic_unload(struct vmx_vcpu *b)
 {
-	inbox_set_notification(b->pid, CPU_KICK);
+	if (inbox_set_notification(b->pid, CPU_KICK))
+		cpu_await_notification();
 }
 
 bool apic_access(struct virt_vcpu *v)
