@@ -161,8 +161,8 @@ static void line_1_lost(enum bh_route route)
 	refused += !smp_wait(3);
 	(void)WAIT_FOR(handled_sum() == due(), LIMIT_LONG);
 	cpu_irq_off();
-	CHECK(refused == 0 && handled_sum() == due(), "1, %s: nothing lost: %u rings due, %u handled",
-	      route_name[route], due(), handled_sum());
+	CHECK(refused == 0 && handled_sum() == due(), "1, %s: nothing lost", route_name[route]);
+	printf("# 1, %s: %u rings due, %u handled\n", route_name[route], due(), handled_sum());
 }
 
 static void line_2_doubled(enum bh_route route)
