@@ -55,8 +55,8 @@ listed    = $(shell awk 'FNR > 30 { exit } sub(/.*$(2):/, "") { on = 1 } \
 	on { last = sub(/[*][/].*/, ""); sub(/^[ \t]*[*]/, ""); print; if (last) on = 0 }' $(1) 2>/dev/null)
 counted   = $(patsubst %,build/cov/%.o,$(call listed,$(1),SOURCES))
 
-.PHONY: all guests run debug iso test unit emu-test stress mutants model bench bench-baseline coverage fuzz lint \
-	readme format clean help need-build need-run need-test
+.PHONY: all guests run debug iso test unit emu-test test-long stress mutants model bench bench-baseline coverage \
+	fuzz lint readme format clean help need-build need-run need-test
 
 all: build/bellhop.elf guests
 guests: $(GUESTS:%=build/guest/%.elf)
@@ -112,8 +112,8 @@ test: all $(PROGRAMS) need-test
 unit: $(UNIT:%=build/unit/%) need-test
 	@$(PYTHON) -m tests.tools.programs
 
-emu-test: all need-run
-	@set -f; $(PYTHON) -m tests.emu.run $(SCENARIOS)
+emu-test test-long: all need-run
+	@set -f; $(PYTHON) -m tests.emu.run $(if $(findstring long,$@),--long,$(SCENARIOS))
 
 stress: all need-run
 	@$(PYTHON) -m tests.emu.stress $(SEEDS)
@@ -185,6 +185,7 @@ help:
 #: make unit             tests/unit/*.c with ASan and UBSan
 #: make lint             format, headers, purity, sizes, the ELF file
 #: make emu-test         tests/emu/scenarios.ini [SCENARIOS="name ..."]
+#: make test-long        the scenarios that take too long for make test: every interrupt backend on every CPU model
 #: make stress           random doorbells, routes and IOAPIC entries [SEEDS="1 2"] [EVENTS=n] [CPUS="1 2 4 8"]
 #: make mutants          the tests catch what is broken on purpose [MUTANTS="name ..."]
 #: make model            tests/model, checked by Spin [CASES="word ..."]

@@ -112,6 +112,10 @@ def native_faults(guest, virtual, native):
         return [f"natively: {len(found)} SUMMARY lines of {guest} instead of one"]
     virtual = transcript(virtual)
     native = forgiven(transcript(native), virtual)
-    difference = list(difflib.unified_diff(native, virtual, lineterm="", n=0))[2:]
-    wrong = [line for line in difference if not line.startswith("@@")]
-    return [f"natively (-) and under Bellhop (+): {line}" for line in wrong]
+    return differences(native, virtual, "natively", "under Bellhop")
+
+
+def differences(one, other, whose, others):
+    """The lines of one transcript only (-) and of the other only (+)."""
+    found = list(difflib.unified_diff(one, other, lineterm="", n=0))[2:]
+    return [f"{whose} (-) and {others} (+): {line}" for line in found if not line.startswith("@@")]

@@ -1,11 +1,34 @@
 # SPDX-License-Identifier: MIT
-# Runs the scenarios of scenarios.ini on their emulated machines, two at a time.
+# Runs the scenarios of scenarios.ini on their emulated machines, two at a time: those named, with `--long` the long ones,
+# or all others.
 import fnmatch
 import functools
 import sys
+import threading
 
 from tests.emu import check, console, folder, machine, scenario
 from tests.tools.report import FAILED, PASSED, SKIPPED, Report, Result
+
+
+class Once:
+    """Remembers the first value of each key; who asks for it meanwhile waits. Threads may share one."""
+
+    def __init__(self):
+        self._values = {}
+        self._locks = {}
+        self._lock = threading.Lock()
+
+    def get(self, key, make):
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._values:
+                self._values[key] = make()
+            return self._values[key]
+
+
+NATIVE = Once()       # (stub, its arguments, machine): what run_native() says, as it is the same for each backend
+TRANSCRIPTS = Once()  # (section, VM): the name and the transcript of the first scenario that forces a backend
 
 
 def run_virtual(item, where):
@@ -31,6 +54,16 @@ def run_native(item, where):
     return [], lines
 
 
+def backend_faults(item, seen):
+    """Where the guests' transcripts differ from those of another backend. The first run of a section sets the measure."""
+    faults = []
+    for guest in item.guests:
+        mine = (item.name, check.transcript(seen.guests.get(guest, [])))
+        first = TRANSCRIPTS.get((item.section, guest), lambda mine=mine: mine)
+        faults += check.differences(first[1], mine[1], first[0], item.name)
+    return faults
+
+
 def run_scenario(item):
     if why := item.machine.why_not():
         return [Result(item.name, SKIPPED, why)]
@@ -41,9 +74,12 @@ def run_scenario(item):
             serial = (where / "serial").read_text(errors="replace") if (where / "serial").exists() else ""
             if item.native and not faults:
                 guest = item.guests[0]
-                faults, lines = run_native(item, where)
+                key = (item.stub[guest], item.of("args", guest), str(item.machine))
+                faults, lines = NATIVE.get(key, lambda: run_native(item, where))
                 faults = faults or check.native_faults(item.stub[guest], seen.guests.get(guest, []), lines)
                 serial = "\n".join(lines) if faults else serial
+            if item.apic and not faults:
+                faults = backend_faults(item, seen)
         except (FileNotFoundError, ValueError, RuntimeError) as error:
             return [Result(item.name, FAILED, str(error))]
     if faults:
@@ -60,16 +96,20 @@ def told(item, seen):
     return f"{sum(count[1] for count in counts)} checks" + (f" and {skipped} skipped" if skipped else "")
 
 
-def jobs(patterns=("*",)):
+def jobs(patterns=(), only_long=False):
+    """A pattern chooses long ones as well; without any, they are what `only_long` says."""
     def chosen(item):
-        return any(fnmatch.fnmatch(item.name, pattern) for pattern in patterns)
+        if patterns:
+            return any(fnmatch.fnmatch(item.name, pattern) for pattern in patterns)
+        return item.long == only_long
 
     return [(item.name, functools.partial(run_scenario, item)) for item in scenario.load() if chosen(item)]
 
 
 def main():
     report = Report()
-    report.run_all(jobs(sys.argv[1:] or ["*"]))
+    patterns = sys.argv[1:]
+    report.run_all(jobs(only_long=True) if patterns == ["--long"] else jobs(patterns))
     return report.close()
 
 

@@ -13,6 +13,10 @@ end.NAME     how that VM must end, as Bellhop says it, with or without the brack
              for any rest (ended: exit 0)
 summary      the VMs that must print a SUMMARY line (all of them)
 native       yes: also run the guest on the bare machine, and compare what it prints
+backends     yes: also run it on each line of the section [backends], which is no scenario: a CPU model, the value of
+             Bellhop's `apic=`, and words among `bochs3` (the emulator) and `long`; all runs of a section that force a
+             backend must print the same
+long         yes: not in `make test` but in `make test-long`
 table, rows, zero                   a table that the guest prints, its rows, and columns that are 0 in each
 """
 import configparser
@@ -23,7 +27,8 @@ from tests.emu import iso, machine
 
 MANIFEST = iso.ROOT / "tests/emu/scenarios.ini"
 KEYS = {"guests", "vm", "args", "lines", "options", "cpus", "model", "megs", "timeout", "emu",
-        "refusal", "halts", "end", "summary", "native", "table", "rows", "zero"}
+        "refusal", "halts", "end", "summary", "native", "backends", "apic", "long", "table", "rows", "zero"}
+BACKENDS = "backends"
 
 
 def words(text):
@@ -50,10 +55,16 @@ class Scenario:
         self.refusal = self.keys.get("refusal")
         self.halts = self.keys.get("halts") == "yes"
         self.native = self.keys.get("native") == "yes"
+        self.long = self.keys.get("long") == "yes"
+        self.apic = self.keys.get("apic")
         self.summary = words(self.keys["summary"]) if "summary" in self.keys else self.guests
         for key in self.keys:
             if key.split(".")[0] not in KEYS:
                 raise ValueError(f"scenarios.ini: [{self.name}]: unknown key {key}")
+
+    @property
+    def section(self):
+        return self.name.split("@")[0]
 
     def of(self, key, guest, default=""):
         """The value for one VM, or the one for all."""
@@ -76,7 +87,8 @@ class Scenario:
         return result
 
     def image(self):
-        return iso.Image().bellhop(f"end={self.machine.end} {self.keys.get('options', '')}".strip(), self.modules())
+        options = [f"end={self.machine.end}", self.apic and f"apic={self.apic}", self.keys.get("options")]
+        return iso.Image().bellhop(" ".join(filter(None, options)), self.modules())
 
     def native_image(self):
         guest = self.guests[0]
@@ -97,6 +109,19 @@ def machine_of(keys, model):
     return machine.Machine(emu=keys.get("emu", "bochs"), model=model or "corei7_skylake_x", **common)
 
 
+def backends(parser):
+    """The keys that each line of the section [backends] changes in a scenario."""
+    result = []
+    for line in lines(parser.get(BACKENDS, "runs", fallback="")):
+        model, apic, *rest = line.split()
+        if not set(rest) <= {"bochs3", "long"}:
+            raise ValueError(f"scenarios.ini: [{BACKENDS}]: {line}")
+        keys = {"model": model, "apic": apic}
+        keys.update({"emu": "bochs3"} if "bochs3" in rest else {}, **({"long": "yes"} if "long" in rest else {}))
+        result.append(keys)
+    return result
+
+
 def load():
     """All scenarios of the manifest, in its order."""
     parser = configparser.ConfigParser(interpolation=None, comment_prefixes=("#",), delimiters=("=",))
@@ -104,9 +129,14 @@ def load():
     parser.read_string(MANIFEST.read_text())
     result = []
     for section in parser.sections():
+        if section == BACKENDS:
+            continue
         keys = dict(parser[section])
         models = words(keys.get("model", "")) or [""]
         for model in models:
             name = section if len(models) == 1 else f"{section}@{model}"
             result.append(Scenario(name, keys, machine_of(keys, model)))
+        for extra in backends(parser) if keys.get("backends") == "yes" else ():
+            name = f"{section}@{extra['model']}+{extra['apic']}"
+            result.append(Scenario(name, {**keys, **extra}, machine_of({**keys, **extra}, extra["model"])))
     return result

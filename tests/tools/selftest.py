@@ -7,6 +7,7 @@ from unittest import mock
 
 from tests.bench import run as bench
 from tests.emu import check, console, machine, scenario
+from tests.emu import run as scenarios
 from tests.lint import tree
 from tests.tools import programs
 from tests.tools.report import FAILED, PASSED, Report, Result
@@ -92,6 +93,55 @@ class Transcripts(unittest.TestCase):
                                 ("SKIP net: 2 [Bochs has none]", 2)):
             native = [self.NATIVE[0], verdict, self.NATIVE[2]]
             self.assertEqual(len(check.native_faults("net", self.VIRTUAL, native)), faults)
+
+
+class Backends(unittest.TestCase):
+    """A section's runs on the backends, and what of them is compared."""
+
+    MANIFEST = mock.Mock(read_text=lambda: """
+[backends]
+runs = corei7_skylake_x regs
+       sapphire_rapids posted long
+[one]
+guests   = net
+options  = x=y
+backends = yes
+[two]
+guests = net
+long   = yes
+""")
+
+    def load(self):
+        with mock.patch.object(scenario, "MANIFEST", self.MANIFEST):
+            return {item.name: item for item in scenario.load()}
+
+    def test_expansion(self):
+        items = self.load()
+        self.assertEqual(list(items), ["one", "one@corei7_skylake_x+regs", "one@sapphire_rapids+posted", "two"])
+        self.assertEqual([item.machine.emu for item in items.values()], ["bochs", "bochs", "bochs3", "bochs"])
+        with mock.patch.object(scenario.Scenario, "modules", lambda item: []):
+            lines = [item.image().lines[0] for item in items.values()]
+        self.assertTrue(lines[1].endswith(" 'end=bochs' 'apic=regs' 'x=y'"))
+        self.assertNotIn("apic", lines[0])
+
+    def test_long_ones_only_when_asked_for(self):
+        with mock.patch.object(scenario, "MANIFEST", self.MANIFEST):
+            self.assertEqual([name for name, _ in scenarios.jobs()], ["one", "one@corei7_skylake_x+regs"])
+            self.assertEqual([name for name, _ in scenarios.jobs(only_long=True)],
+                             ["one@sapphire_rapids+posted", "two"])
+            self.assertEqual(len(scenarios.jobs(["one*"])), 3)
+
+    def test_transcripts_are_the_same_on_each_backend(self):
+        def faults(name, text):
+            seen = console.Console()
+            seen.feed(f"net| # {name}")
+            seen.feed(f"net| {text}")
+            return scenarios.backend_faults(self.load()[name], seen)
+
+        with mock.patch.object(scenarios, "TRANSCRIPTS", scenarios.Once()):
+            self.assertEqual(faults("one@corei7_skylake_x+regs", "PASS net: one"), [])
+            self.assertEqual(faults("one@sapphire_rapids+posted", "PASS net: one"), [])
+            self.assertEqual(len(faults("one@sapphire_rapids+posted", "SKIP net: one [not here]")), 2)
 
 
 class Counting(unittest.TestCase):
