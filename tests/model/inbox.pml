@@ -127,12 +127,20 @@ inline cpu_await_notification()
 	do
 	:: notified -> notified = false; break
 	:: !notified && irq -> irq = false; break
-	od
+	od;
+	skip
 }
 
 inline empty_inbox(v)
 {
-#ifndef NO_AWAIT
+#ifdef AWAIT_LATE
+	d_step { opened = on[v] && sent[v]; on[v] = on[v] && !opened };
+	if
+	:: opened -> cpu_await_notification()
+	:: else
+	fi;
+	inbox_take(v);
+#else
 	if
 	:: on[v] && sent[v] -> /* inbox_is_notified() */
 		cpu_await_notification();

@@ -44,7 +44,7 @@ CASES = (
     Case("always handled: rebind", "guest", "LIVE REBINDS=1", "NO_ANNOUNCE"),
     Case("always handled: route change", "guest", "LIVE RINGERS=1 ROUTES=1 BOUND=1", "NO_RAISE"),
     Case("inbox", "inbox", "", "NO_KICK ON_LATE HLT_SPLIT"),
-    Case("inbox, posted interrupts", "inbox", "POSTED", "NO_KICK ON_LATE HLT_SPLIT"),
+    Case("inbox, posted interrupts", "inbox", "POSTED", "NO_KICK ON_LATE HLT_SPLIT AWAIT_LATE"),
     Case("inbox, two VCPUs on the CPU", "inbox", "GUESTS=2", "ON_LATE HLT_SPLIT"),
     Case("inbox, two VCPUs, posted interrupts", "inbox", "GUESTS=2 POSTED", "ON_LATE HLT_SPLIT"),
     Case("signals", "inbox", "SIGNALS", "NO_KICK ON_LATE ON_WITHOUT_KICK"),
