@@ -13,7 +13,7 @@ from tests.tools.report import FAILED, PASSED, SKIPPED, Report, Result
 HERE = pathlib.Path(__file__).resolve().parent
 TIMEOUT = 300
 DEPTH = 100000
-BROKEN = ("assertion violated", "acceptance cycle")
+BROKEN = ("assertion violated", "acceptance cycle", "invalid end state")
 INCOMPLETE = ("Search not completed", "max search depth too small", "out of memory", "resource limitation")
 
 
