@@ -151,6 +151,7 @@ enum vmcs_field {
 #define EVENT_TYPE_EXT     (0u << 8)
 #define EVENT_TYPE_NMI     (2u << 8)
 #define EVENT_TYPE_HW      (3u << 8)
+#define EVENT_TYPE_INT1    (5u << 8)
 #define EVENT_TYPE_SOFT    (4u << 8) /* and above: made by an instruction, which has a length */
 #define EVENT_ERROR_CODE   (1u << 11)
 #define EVENT_IRET_UNBLOCK (1u << 12)

@@ -111,9 +111,13 @@ static enum exit_kind decode_apic_access(struct virt_vcpu *v)
 }
 
 /* The CPU reports the causes of a #DB that exits, and leaves it to us to record them as its delivery does. */
-static void record_debug(void)
+static void record_debug(bool int1)
 {
 	uint64_t causes = vmread(VMCS_QUALIFICATION) & DR6_CAUSES, dr6;
+
+	/* SDM vol. 3, "Debug Status Register (DR6)": BS is single stepping's alone. Bochs notes the step that MOV SS held back. */
+	if (int1)
+		causes &= ~PENDING_BS;
 
 	/* SDM vol. 3, "Debug Status Register (DR6)": B0 to B3 are of this one, the others add up. */
 	__asm__ volatile("movq %%dr6, %0" : "=r"(dr6));
@@ -139,7 +143,7 @@ static enum exit_kind decode_exception(struct virt_vcpu *v)
 	if ((event & EVENT_IRET_UNBLOCK) && !(vmread(VMCS_VECTORING_EVENT) & EVENT_VALID))
 		block_nmi_again();
 	if (vector == VECTOR_DB)
-		record_debug();
+		record_debug((event & EVENT_TYPE) == EVENT_TYPE_INT1);
 	/*
 	 * #DB and #AC are benign: on top of another event's delivery they come alone, and what they
 	 * interrupted comes again when its instruction does. As on the bare machine, where an external

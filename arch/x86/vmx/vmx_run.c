@@ -198,6 +198,11 @@ static void inject_exception(struct vmx_vcpu *b, uint8_t vector, int32_t error)
 			error = 0;
 		}
 	}
+	/*
+	 * SDM vol. 3, "Masking Instruction Breakpoints": a fault pushes RF set. Injection pushes what is in the
+	 * guest's RFLAGS, and clears it there.
+	 */
+	vmwrite(VMCS_GUEST_RFLAGS, vmread(VMCS_GUEST_RFLAGS) | RFLAGS_RF);
 	/* There are no error codes in real mode. */
 	if ((WITH_ERROR_CODE >> (vector & 31) & 1) && (vmread(VMCS_GUEST_CR0) & CR0_PE))
 		event |= EVENT_ERROR_CODE;
