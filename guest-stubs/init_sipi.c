@@ -25,7 +25,7 @@ const char guest_name[] = "init_sipi";
 
 /* What a started CPU tells; the offsets are the assembly's, too. */
 struct mail {
-	volatile uint32_t starts, beats, cs, edx, cr0, mode, done, base, svr, pad[7];
+	volatile uint32_t starts, beats, cs, edx, cr0, mode, done, base, svr, nmis, pad[6];
 	struct {
 		uint16_t limit;
 		uint32_t base;
@@ -36,7 +36,7 @@ struct mail {
 
 enum mode { BEAT, HALT, DUMP, DUMP_MSR };
 
-extern const char blob[], blob_end[];
+extern const char blob[], blob_nmi[], blob_end[];
 extern uint64_t gdt[];
 
 static struct mail *mail;
@@ -76,6 +76,9 @@ __asm__(".pushsection .text, \"ax\"\n"
         "orl $1, %eax\n\t"
         "movl %eax, %cr0\n\t"
         "ljmpl $0x08, $dump32\n"
+        "blob_nmi:\n\t"
+        "lock incl 0x7024\n\t"
+        "iretw\n"
         "blob_end:\n"
         ".code32\n"
         "dump32:\n\t"
@@ -170,6 +173,31 @@ static void again(uint32_t id)
 	apic_ipi(id, ICR_INIT | ICR_ASSERT);
 	apic_ipi(id, ICR_SIPI | ICR_ASSERT | PAGE_A);
 	CHECK(WAIT_FOR(mail->starts == 1, LIMIT_LONG / 10) && beats(), "without a pause in between, too");
+}
+
+/*
+ * SDM vol. 3, "Activity State" (wait-for-SIPI): NMIs are blocked there. Like any that are blocked, one is kept. DS is 0
+ * from INIT on.
+ */
+static void nmi_while_waiting(uint32_t id)
+{
+	unsigned long vector = TRAP_NMI * 4;
+
+	__asm__("" : "+r"(vector));
+	*(volatile uint32_t *)vector = PAGE_A << 24 | (uint32_t)(blob_nmi - blob);
+	post(BEAT);
+	mail->nmis = 0;
+	init(id);
+	for (unsigned i = 0; i < 3; i++)
+		apic_ipi(id, ICR_NMI | ICR_ASSERT);
+	settle();
+	CHECK(mail->starts == 0 && mail->nmis == 0, "an NMI starts nothing either");
+	sipi(id, PAGE_A);
+	CHECK(mail->starts == 1 && beats(), "the start-up IPI does");
+	CHECK(mail->nmis == 1, "and then one NMI comes of those that were sent");
+	init(id);
+	sipi(id, PAGE_A);
+	CHECK(mail->starts == 2 && mail->nmis == 1, "with the next start none");
 }
 
 /* SDM vol. 3, "Interrupt Command Register (ICR)": INIT level de-assert is "not supported in Pentium 4 and Intel Xeon processors". */
@@ -311,6 +339,7 @@ void guest_main(void)
 	starting(ids[1]);
 	again(ids[1]);
 	deassert(ids[1]);
+	nmi_while_waiting(ids[1]);
 	races(ids[1]);
 	CHECK(smp_start(2) == 2, "then an ordinary start");
 	after_init(ids[1]);

@@ -22,7 +22,9 @@ enum plan { COUNT, SEND_TWO, SEND_AND_IRET, SEND_AND_FAULT, SEND_AND_OPEN };
 
 static volatile enum plan plan;
 static volatile unsigned nmis, depth, deepest, interrupts, in_shadow;
+static volatile unsigned asked, answered;
 static volatile bool stop;
+static uint32_t boot_id;
 
 extern const char after_mov_ss[], after_sti[];
 
@@ -187,6 +189,51 @@ static void in_shadows(void)
 	CHECK(smp_wait(1), "the other CPU comes home");
 }
 
+/* Whoever hears the flush has had the NMI before it: both came the same way. */
+static void send_both(void)
+{
+	while (!stop) {
+		unsigned round = asked;
+
+		if (round == answered) {
+			cpu_pause();
+			continue;
+		}
+		answered = round;
+		apic_ipi(boot_id, ICR_ASSERT | ICR_NMI);
+		apic_ipi(boot_id, ICR_ASSERT | VECTOR);
+	}
+}
+
+/*
+ * Two CPUs send an NMI to one that handles none, at the same time: it begins with the one and keeps the other, however
+ * close they come.
+ */
+static void at_once(void)
+{
+	unsigned lost = 0;
+
+	plan = COUNT;
+	stop = false;
+	boot_id = apic_id();
+	smp_run(1, send_both);
+	for (unsigned i = 0; i < NMIS * 10; i++) {
+		nmis = 1; /* no first one with a plan */
+		interrupts = 0;
+		cpu_irq_on();
+		asked++;
+		while (answered != asked)
+			cpu_pause();
+		for (volatile unsigned wait = i % 61; wait; wait--) {
+		}
+		nmi_self();
+		lost += !WAIT_FOR(interrupts && nmis == 3, LIMIT_QUIET) || nmis != 3;
+		cpu_irq_off();
+	}
+	stop = true;
+	CHECK(smp_wait(1) && lost == 0, "two NMIs at once are two, %u times", NMIS * 10);
+}
+
 /* SDM vol. 3, "Local Vector Table": an NMI's vector field does not count, and neither does the TPR. */
 static void by_pin(void)
 {
@@ -209,8 +256,10 @@ void guest_main(void)
 	trap_set(VECTOR, on_interrupt);
 	blocking("page");
 	by_pin();
-	if (CHECK(smp_start(2) == 2, "two CPUs run"))
+	if (CHECK(smp_start(2) == 2, "two CPUs run")) {
 		in_shadows();
+		at_once();
+	}
 	if (apic_to_x2())
 		blocking("msr");
 	else

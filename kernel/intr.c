@@ -42,11 +42,13 @@ static uint8_t post(struct vcpu *v, const struct apic_msg *msg)
 	case APIC_MODE_LOWEST:
 		return post_fixed(v, msg->vector, msg->level);
 	case APIC_MODE_NMI:
-		return inbox_signal(in, INBOX_NMI);
+		return inbox_nmi(in);
 	case APIC_MODE_INIT:
 		if (msg->deassert)
 			return 0;
+		/* It forgets what came before it. */
 		atomic_store(&in->sipi_vector, 0);
+		atomic_fetch_and(&in->signals, ~(INBOX_NMI | INBOX_NMI2));
 		return inbox_signal(in, INBOX_INIT);
 	case APIC_MODE_SIPI:
 		post_sipi(in, msg->vector);
@@ -184,7 +186,7 @@ void intr_effect(struct vcpu *v, const struct vlapic_effect *effect)
 	if (effect->does & VLAPIC_MODE)
 		virt->vcpu_apic(&v->virt, vlapic_base_read(&v->apic));
 	if (effect->does & VLAPIC_NMI)
-		v->nmi = true;
+		inbox_nmi(&v->inbox);
 	if (effect->does & VLAPIC_INIT)
 		inbox_signal(&v->inbox, INBOX_INIT);
 }

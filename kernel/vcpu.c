@@ -42,6 +42,18 @@ void vcpu_park(struct vcpu *v, const char *reason)
 }
 
 /*
+ * SDM vol. 3, "Handling Multiple NMIs": one is latched while another is handled. Of two that the VCPU could take now,
+ * the first would be handled already. SDM vol. 3, "Activity State": NMIs are blocked while a processor waits for its
+ * SIPI, which is to say latched as well: one comes after it.
+ */
+static void latch_nmis(struct vcpu *v, unsigned more)
+{
+	unsigned most = v->state != VCPU_WAIT_SIPI && virt->vcpu_can_take(&v->virt, EVENT_NMI) ? 2 : 1;
+
+	v->nmis = (uint8_t)(v->nmis + more < most ? v->nmis + more : most);
+}
+
+/*
  * SDM vol. 3, "MP Initialization Protocol Algorithm": INIT, then a SIPI that only a waiting processor hears.
  */
 static void take_signals(struct vcpu *v, uint32_t signals)
@@ -53,7 +65,7 @@ static void take_signals(struct vcpu *v, uint32_t signals)
 	if (signals & INBOX_INIT) {
 		vlapic_init_signal(&v->apic);
 		virt->vcpu_reset(&v->virt);
-		v->nmi = false;
+		v->nmis = 0;
 		/*
 		 * SDM vol. 3, same section: the bootstrap processor starts at the reset vector: here it has
 		 * none.
@@ -68,8 +80,8 @@ static void take_signals(struct vcpu *v, uint32_t signals)
 			v->state = VCPU_RUNNING;
 		}
 	}
-	if (signals & INBOX_NMI)
-		v->nmi = true;
+	if (signals & (INBOX_NMI | INBOX_NMI2))
+		latch_nmis(v, (signals & INBOX_NMI ? 1u : 0) + (signals & INBOX_NMI2 ? 1u : 0));
 	if (signals & INBOX_EXTINT) {
 		struct vlapic_effect effect;
 
@@ -134,9 +146,9 @@ static __attribute__((noinline)) void inject_events(struct vcpu *v, int vector)
 	bool extint = has_extint(v);
 	bool interrupt = vector >= 0 || extint;
 
-	if (v->nmi && virt->vcpu_can_take(&v->virt, EVENT_NMI)) {
+	if (v->nmis && virt->vcpu_can_take(&v->virt, EVENT_NMI)) {
 		virt->vcpu_inject(&v->virt, EVENT_NMI, 2, -1);
-		v->nmi = false;
+		v->nmis--;
 	}
 	if (interrupt && virt->vcpu_can_take(&v->virt, EVENT_INTERRUPT)) {
 		uint8_t taken = extint ? intr_acknowledge(v->vm) : vlapic_take(&v->apic);
@@ -147,9 +159,9 @@ static __attribute__((noinline)) void inject_events(struct vcpu *v, int vector)
 			v->intr = intr_wire(v->vm);
 		interrupt = extint && (vector >= 0 || has_extint(v));
 	}
-	if (interrupt || v->nmi || v->window) {
-		virt->vcpu_window(&v->virt, interrupt, v->nmi);
-		v->window = interrupt || v->nmi;
+	if (interrupt || v->nmis || v->window) {
+		virt->vcpu_window(&v->virt, interrupt, v->nmis);
+		v->window = interrupt || v->nmis;
 	}
 }
 
@@ -171,7 +183,7 @@ static bool is_awake(struct vcpu *v)
 {
 	if (v->state != VCPU_HALTED)
 		return v->state == VCPU_RUNNING;
-	if ((v->nmi && virt->vcpu_can_take(&v->virt, EVENT_NMI)) ||
+	if ((v->nmis && virt->vcpu_can_take(&v->virt, EVENT_NMI)) ||
 	    ((vlapic_pending(&v->apic) >= 0 || has_extint(v)) &&
 	     virt->vcpu_can_take(&v->virt, EVENT_INTERRUPT)))
 		v->state = VCPU_RUNNING;
@@ -208,7 +220,7 @@ bool vcpu_ready(struct vcpu *v)
 		return false;
 	if (virt_delivers && v->apic.changed)
 		hand_over(v);
-	if (v->nmi || v->intr || v->window || (!virt_delivers && (v->apic.irr_words || v->threshold))) {
+	if (v->nmis || v->intr || v->window || (!virt_delivers && (v->apic.irr_words || v->threshold))) {
 		inject_events(v, virt_delivers ? -1 : vlapic_pending(&v->apic));
 		if (!virt_delivers)
 			watch_tpr(v);

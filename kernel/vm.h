@@ -45,7 +45,7 @@ struct vcpu {
 	unsigned index;    /* in the VM; also its APIC ID */
 	unsigned cpu;      /* the physical CPU it is pinned to; constant */
 	enum vcpu_state state;
-	bool nmi;            /* an NMI waits */
+	uint8_t nmis;        /* NMIs that wait */
 	bool intr;           /* the 8259's INTR wire as last seen */
 	bool window;         /* EXIT_WINDOW was asked for */
 	uint8_t threshold;   /* the TPR threshold in force */

@@ -33,13 +33,14 @@ _Static_assert(sizeof(struct inbox_pid) == 64, "SDM table: Format of Posted-Inte
 #define INBOX_NV_SHIFT 16
 
 /* Signals, which are no vectors: bits of inbox.signals. */
-#define INBOX_NMI    (1u << 0) /* one NMI; a second one merges, as in the processor's single latch */
+#define INBOX_NMI    (1u << 0) /* one NMI, by inbox_nmi() */
 #define INBOX_INIT   (1u << 1)
 #define INBOX_SIPI   (1u << 2) /* with the start page in inbox.sipi_vector, the first one wins */
 #define INBOX_EXTINT (1u << 3) /* the 8259's INTR wire changed: look at it */
 #define INBOX_RESCAN (1u << 4) /* something that the VCPU must look at itself: timers, state, a stop */
 #define INBOX_STOP   (1u << 5) /* the VM ends: leave the guest for good */
 #define INBOX_HANDED (1u << 6) /* of this file: requests that the processor must not take by itself */
+#define INBOX_NMI2   (1u << 7) /* another NMI */
 
 /* The descriptor has a page of its own: some emulators' posted interrupts want that. */
 struct inbox {
@@ -75,18 +76,35 @@ static inline uint8_t inbox_set_on(struct inbox *in, bool tell)
 	return vector;
 }
 
+/* Behind inbox_signal(): what there was before the signal decides. */
+static inline uint8_t inbox_tell(struct inbox *in, uint32_t found)
+{
+	if (found)
+		return 0;
+	inbox_set_on(in, false);
+	return in->kick;
+}
+
 /*
- * Raises signals (INBOX_NMI ...). Any CPU. Returns the vector of the interrupt that the caller must send to the VCPU's
+ * Raises signals (INBOX_INIT ...). Any CPU. Returns the vector of the interrupt that the caller must send to the VCPU's
  * CPU, 0 if there is nothing to send. The processor knows no signals and clears ON without them: so the one that found
  * none tells, whatever ON says. ON is for the looks that are too quick for `signals`, and set by nobody who does not
  * tell: the next one to post relies on it.
  */
 static inline uint8_t inbox_signal(struct inbox *in, uint32_t signals)
 {
-	if (atomic_fetch_or(&in->signals, signals))
-		return 0;
-	inbox_set_on(in, false);
-	return in->kick;
+	return inbox_tell(in, atomic_fetch_or(&in->signals, signals));
+}
+
+/*
+ * Raises an NMI, and returns as inbox_signal() does. Any CPU. SDM vol. 3, "Handling Multiple NMIs": one is handled and one
+ * latched; two may meet here because the VCPU is outside of its guest, where it would have begun with the first.
+ */
+static inline uint8_t inbox_nmi(struct inbox *in)
+{
+	uint32_t found = atomic_fetch_or(&in->signals, INBOX_NMI);
+
+	return found & INBOX_NMI ? inbox_signal(in, INBOX_NMI2) : inbox_tell(in, found);
 }
 
 /*

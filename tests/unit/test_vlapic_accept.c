@@ -190,6 +190,27 @@ static void every_vector_through_the_inbox(void **state)
 	}
 }
 
+/* SDM vol. 3, "Handling Multiple NMIs": the one that is handled and the one that is latched. */
+static void two_nmis_and_no_more(void **state)
+{
+	static struct inbox in;
+	struct lapic l;
+	struct vlapic *v = lapic_on(&l);
+
+	(void)state;
+	memset(&in, 0, sizeof(in));
+	inbox_init(&in, &l.page, 0xf2);
+	assert_true(inbox_nmi(&in));
+	assert_false(inbox_nmi(&in));
+	assert_int_equal(vlapic_drain(v, &in), INBOX_NMI | INBOX_NMI2);
+	assert_true(inbox_nmi(&in));
+	assert_int_equal(vlapic_drain(v, &in), INBOX_NMI);
+	for (unsigned int n = 0; n < 5; n++)
+		inbox_nmi(&in);
+	assert_int_equal(vlapic_drain(v, &in), INBOX_NMI | INBOX_NMI2);
+	assert_false(inbox_full(&in));
+}
+
 static void the_whole_inbox_at_once(void **state)
 {
 	static struct inbox in;
@@ -406,6 +427,7 @@ int main(void)
 		cmocka_unit_test(suppressed_broadcast),
 		cmocka_unit_test(trigger_mode_changes),
 		cmocka_unit_test(every_vector_through_the_inbox),
+		cmocka_unit_test(two_nmis_and_no_more),
 		cmocka_unit_test(the_whole_inbox_at_once),
 		cmocka_unit_test(who_notifies),
 		cmocka_unit_test(resync_after_the_hardware),
