@@ -55,9 +55,12 @@ static bool access_msr(struct vcpu *v, uint32_t index, bool write, uint64_t *val
 		return false;
 	switch (rule->kind) {
 	case MSR_CONST:
-		if (write)
-			return msr_const_write(rule, *value);
-		*value = rule->value;
+		if (!write)
+			*value = rule->value ^ (v->msr_flips & rule->kept);
+		else if (!msr_const_write(rule, *value))
+			return false;
+		else if (rule->kept)
+			v->msr_flips = *value ^ rule->value;
 		return true;
 	case MSR_BACKEND:
 		/* A read exits only if this CPU has no such register. */

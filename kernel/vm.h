@@ -50,6 +50,7 @@ struct vcpu {
 	bool window;         /* EXIT_WINDOW was asked for */
 	uint8_t threshold;   /* the TPR threshold in force */
 	uint64_t tsc_offset; /* guest TSC - host TSC */
+	uint64_t msr_flips;  /* bits of IA32_MISC_ENABLE that are not as at the start */
 	uint64_t slice_end;  /* host TSC */
 	uint64_t met;        /* host TSC at which a deadline was last met */
 	uint64_t deadline;   /* host TSC at which something is due or the slice ends; VCPU_LOOK: not known */

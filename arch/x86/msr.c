@@ -10,12 +10,13 @@
 
 /*
  * IA32_MISC_ENABLE: fast strings on; neither branch trace storage nor PEBS (bits that say "unavailable").
- * Every bit that the manual defines may be written and stays as it is: also thermal control, performance
- * monitoring, SpeedStep, MONITOR, the CPUID limit, xTPR messages, XD disable (CPUID and IA32_EFER go on
- * offering XD), and turbo.
+ * Every bit that the manual defines may be written and has no effect: thermal control, SpeedStep, MONITOR, the
+ * CPUID limit, xTPR messages, XD disable (CPUID and IA32_EFER go on offering XD) and turbo read as written, those
+ * that are read-only as ever: performance monitoring (none) and the two that say "unavailable".
  */
-#define MISC_ENABLE         (1u << 0 | 1u << 11 | 1u << 12)
-#define MISC_ENABLE_DEFINED (MISC_ENABLE | 0x4400c50088)
+#define MISC_ENABLE           (1u << 0 | 1u << 11 | 1u << 12)
+#define MISC_ENABLE_READ_ONLY 0x1880
+#define MISC_ENABLE_DEFINED   (MISC_ENABLE | 0x4400c50088)
 
 const struct msr_rule msr_rules[] = {
 	{ 0x10, 0x10, .kind = MSR_BACKEND },                  /* IA32_TIME_STAMP_COUNTER */
@@ -26,7 +27,8 @@ const struct msr_rule msr_rules[] = {
 	{ 0x174, 0x176, .kind = MSR_BACKEND },                  /* IA32_SYSENTER_CS, ESP, EIP */
 	{ 0x179, 0x179, .kind = MSR_CONST, .read_only = true }, /* IA32_MCG_CAP: no bank */
 	{ 0x17a, 0x17a, .kind = MSR_CONST }, /* IA32_MCG_STATUS: clear, and may be cleared */
-	{ 0x1a0, 0x1a0, .kind = MSR_CONST, .value = MISC_ENABLE, .ignored = MISC_ENABLE_DEFINED },
+	{ 0x1a0, 0x1a0, .kind = MSR_CONST, .value = MISC_ENABLE, .ignored = MISC_ENABLE_DEFINED,
+	  .kept = MISC_ENABLE_DEFINED & ~MISC_ENABLE_READ_ONLY },
 	{ 0x1d9, 0x1d9, .kind = MSR_CONST },   /* IA32_DEBUGCTL: nothing to switch on */
 	{ 0x277, 0x277, .kind = MSR_BACKEND }, /* IA32_PAT */
 	{ 0x6e0, 0x6e0, .kind = MSR_APIC },    /* IA32_TSC_DEADLINE */

@@ -18,6 +18,7 @@ struct msr_rule {
 	bool read_only;   /* MSR_CONST: every write is #GP */
 	uint64_t value;   /* MSR_CONST */
 	uint64_t ignored; /* MSR_CONST: bits that a write may hold either way, without effect */
+	uint64_t kept;    /* MSR_CONST: of those, the ones that read as last written; one register has such */
 };
 
 /* Ascending by index, without overlap. */

@@ -15,16 +15,19 @@
 
 const char guest_name[] = "foreign";
 
-#define MAGIC       0x2badb002u
-#define BSS_WORDS   (13u << 18)
-#define RAM_END     (128ul << 20)
-#define FW_SELECT   0x510
-#define FW_DATA     0x511
-#define FW_CPUS     5
-#define EXIT_PORT   0xf4
-#define MSR_GS_BASE 0xc0000101u
-#define CR4_VMXE    0x2000ul
-#define SEL_TASK    0x18
+#define MAGIC           0x2badb002u
+#define BSS_WORDS       (13u << 18)
+#define RAM_END         (128ul << 20)
+#define FW_SELECT       0x510
+#define FW_DATA         0x511
+#define FW_CPUS         5
+#define EXIT_PORT       0xf4
+#define MSR_GS_BASE     0xc0000101u
+#define MSR_MISC_ENABLE 0x1a0u
+#define MISC_ENABLE_RW  0x4400c50009ull /* SDM vol. 4, "Architectural MSRs" */
+#define MISC_ENABLE_RO  0x1880ull
+#define CR4_VMXE        0x2000ul
+#define SEL_TASK        0x18
 
 struct info {
 	uint32_t flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr;
@@ -135,6 +138,12 @@ static void msrs(void)
 	for (unsigned i = 0; i < sizeof(absent) / sizeof(absent[0]); i++)
 		wrong += trap_rdmsr(absent[i], &value) != TRAP_GP || trap_wrmsr(absent[i], 0) != TRAP_GP;
 	CHECK(wrong == 0, "MSRs that are not there are #GP, to read and to write");
+	value = cpu_rdmsr(MSR_MISC_ENABLE);
+	cpu_wrmsr(MSR_MISC_ENABLE, value ^ MISC_ENABLE_RW);
+	wrong = cpu_rdmsr(MSR_MISC_ENABLE) != (value ^ MISC_ENABLE_RW);
+	cpu_wrmsr(MSR_MISC_ENABLE, value ^ MISC_ENABLE_RO);
+	CHECK(!wrong && cpu_rdmsr(MSR_MISC_ENABLE) == value,
+	      "IA32_MISC_ENABLE keeps what may be written, and no more");
 	for (uint32_t base = 0;; base = 0xc0000000) {
 		for (uint32_t i = base; i < base + 0x2000; i++) {
 			int vector = trap_rdmsr(i, &value);

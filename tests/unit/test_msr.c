@@ -80,6 +80,10 @@ static void constants(void **state)
 	/* What a guest read it may write back, with any bit toggled that is not reserved; XD disable is bit 34. */
 	for (unsigned bit = 0; bit < 64; bit++)
 		assert_int_equal(msr_const_write(misc, misc->value ^ 1ull << bit), 0x4400c51889 >> bit & 1);
+	/* Bits 7, 11 and 12 are read-only. */
+	assert_int_equal(misc->kept, 0x4400c50009);
+	for (unsigned i = 0; i < msr_rule_count; i++)
+		assert_true(&msr_rules[i] == misc || !msr_rules[i].kept);
 	assert_true(msr_const_write(debugctl, 0));
 	for (unsigned bit = 0; bit < 64; bit++)
 		assert_false(msr_const_write(debugctl, 1ull << bit));
