@@ -21,7 +21,7 @@ static bool is_apic_page(const struct vcpu *v, uint64_t gpa)
  * The page as a bus of 32-bit registers: a narrower read sees its part of the register it falls into.
  * SDM vol. 3, "Local APIC Register Address Map": 32-bit accesses at multiples of 16; the rest is undefined.
  */
-static void device(struct vcpu *v, uint64_t gpa, unsigned size, bool write, uint64_t *value)
+static void device(struct vcpu *v, uint64_t gpa, bool write, uint64_t *value)
 {
 	uint32_t offset = gpa % PAGE_SIZE, aligned = offset & ~3u, part = offset % 4 * 8;
 
@@ -39,7 +39,7 @@ static void device(struct vcpu *v, uint64_t gpa, unsigned size, bool write, uint
 			intr_ioapic_write(v->vm, offset, (uint32_t)*value);
 		else
 			*value = intr_ioapic_read(v->vm, aligned) >> part;
-	} else if (!platform_mmio(v->vm, gpa, size, write, value) && !write) {
+	} else if (!write) {
 		*value = UINT64_MAX;
 	}
 }
@@ -56,7 +56,7 @@ static enum guest_result access(struct vcpu *v, const struct gwalk_cpu *walk, ui
 		return result;
 	if (vm_ram(v->vm, gpa, 1) && !is_apic_page(v, gpa))
 		return guest_copy(v, walk, linear, value, size, how);
-	device(v, gpa, size, write, value);
+	device(v, gpa, write, value);
 	return GUEST_DONE;
 }
 
@@ -186,10 +186,10 @@ bool mmio_exit(struct vcpu *v, const struct vm_exit *e)
 	if (insn->form != INSN_STRING && e->mmio.gpa % PAGE_SIZE + insn->size <= PAGE_SIZE) {
 		/* One operand on one page: the CPU has translated and checked it, see the exit. */
 		if (insn_reads(insn))
-			device(v, e->mmio.gpa, insn->size, false, &value);
+			device(v, e->mmio.gpa, false, &value);
 		value = insn_finish(insn, &cpu, value);
 		if (insn_writes(insn))
-			device(v, e->mmio.gpa, insn->size, true, &value);
+			device(v, e->mmio.gpa, true, &value);
 	} else {
 		load_bases(v, &cpu);
 		result = iterate(v, &walk, insn, &cpu);

@@ -32,14 +32,20 @@ unsigned vm_count;
 /* VMs that have not ended; the last one's end is the end of the run. */
 static _Atomic unsigned vms_alive;
 
+static void *within(uint8_t *memory, uint64_t start, uint64_t length, uint64_t gpa, uint64_t size)
+{
+	return gpa - start < length && size <= length - (gpa - start) ? memory + (gpa - start) : NULL;
+}
+
 void *vm_ram(const struct vm *vm, uint64_t gpa, uint64_t size)
 {
-	if (gpa < vm->ram_low_size && size <= vm->ram_low_size - gpa)
-		return vm->ram_low + gpa;
-	if (gpa >= HIGH_BASE && gpa - HIGH_BASE < vm->ram_high_size &&
-	    size <= vm->ram_high_size - (gpa - HIGH_BASE))
-		return vm->ram_high + (gpa - HIGH_BASE);
-	return NULL;
+	uint8_t *scratch = vm->platform.test.scratch;
+
+	if (gpa < vm->ram_low_size)
+		return within(vm->ram_low, 0, vm->ram_low_size, gpa, size);
+	if (gpa >= HIGH_BASE)
+		return within(vm->ram_high, HIGH_BASE, vm->ram_high_size, gpa, size);
+	return scratch ? within(scratch, TESTDEV_MEMORY, TESTDEV_MEMORY_SIZE, gpa, size) : NULL;
 }
 
 void vm_end(struct vm *vm, enum vm_end how, uint8_t status, const char *reason)
@@ -164,7 +170,8 @@ static void make_platform(struct vm *vm, const struct config_vm *from)
 		.ram_low = vm->ram_low_size,
 		.ram_high = vm->ram_high_size,
 		.vcpus = vm->vcpu_count,
-		.scratch = from->testdev ? need(from, TESTDEV_MMIO_SIZE, PAGE_SIZE, "the test device") : NULL,
+		.scratch = from->testdev ? need(from, TESTDEV_MEMORY_SIZE, PAGE_SIZE, "the test device")
+		                         : NULL,
 	};
 
 	wall_clock_read(&setup.wall);
@@ -173,6 +180,9 @@ static void make_platform(struct vm *vm, const struct config_vm *from)
 	vpit_init(&vm->pit, 0);
 	atomic_init(&vm->chip_deadline, UINT64_MAX);
 	platform_init(&vm->platform, &setup);
+	/* Instructions of every kind are tried on it, so that none may depend on what we can emulate. */
+	if (setup.scratch)
+		virt->space_map(vm->space, TESTDEV_MEMORY, (uint64_t)setup.scratch, TESTDEV_MEMORY_SIZE);
 }
 
 static void write_tables(struct vm *vm, const struct config_vm *from)

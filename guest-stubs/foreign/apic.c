@@ -183,4 +183,27 @@ void foreign_devices(void)
 	byte[0] = 0x12;
 	CHECK(*last == 0x87654321 && byte[3] == 0xbe && word[1] == 0xbeef && byte[0] == 0x12,
 	      "scratch memory in each width");
+	/* Some of the instructions that these kernels try on it. */
+	__asm__ volatile("movl $0x11, %%eax\n\t"
+	                 "lock xaddl %%eax, (%1)\n\t"
+	                 "shldl $4, %%eax, (%1)\n\t"
+	                 "bswap %%eax\n\t"
+	                 "lock cmpxchg8b 8(%1)\n\t"
+	                 "fninit\n\t"
+	                 "fildll (%1)\n\t"
+	                 "fistpll 16(%1)\n\t"
+	                 "pushl (%1)\n\t"
+	                 "popl 24(%1)\n\t"
+	                 "movw $0xe0, %%dx\n\t"
+	                 "movl %1, %%edi\n\t"
+	                 "addl $0xff0, %%edi\n\t"
+	                 "movl $32, %%ecx\n\t"
+	                 "rep insb"
+	                 : "=m"(*word)
+	                 : "b"(SCRATCH)
+	                 : "eax", "ecx", "edx", "edi", "memory", "cc");
+	CHECK(mmio_read(SCRATCH + 24) == mmio_read(SCRATCH) &&
+	              mmio_read(SCRATCH) == mmio_read(SCRATCH + 16) && byte[0xff0] == 0xd4 &&
+	              byte[0x100f] == 0xd4,
+	      "by instructions that no APIC needs, and by INS over the end of a page");
 }

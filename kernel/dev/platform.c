@@ -22,7 +22,6 @@
 /* Of the test device; firmware configuration has more items than these, but they are empty. */
 #define TEST_SELECT    0x510u /* data in the next port */
 #define TEST_LINES     0x2000u
-#define TEST_MMIO      0xff000000ull
 #define ITEM_SIGNATURE 0u
 #define ITEM_MEMORY    3u
 #define ITEM_VCPUS     5u
@@ -311,25 +310,6 @@ uint32_t platform_in(struct vm *vm, uint16_t port, unsigned size)
 void platform_out(struct vm *vm, uint16_t port, unsigned size, uint32_t value)
 {
 	transfer(vm, port, size, true, value);
-}
-
-bool platform_mmio(struct vm *vm, uint64_t gpa, unsigned size, bool write, uint64_t *value)
-{
-	struct platform *p = &vm->platform;
-	uint8_t *at;
-
-	if (!p->test.scratch || gpa < TEST_MMIO || gpa - TEST_MMIO > TESTDEV_MMIO_SIZE - size)
-		return false;
-	at = p->test.scratch + (gpa - TEST_MMIO);
-	spinlock_lock(&p->lock);
-	if (write) {
-		memcpy(at, value, size);
-	} else {
-		*value = 0;
-		memcpy(value, at, size);
-	}
-	spinlock_unlock(&p->lock);
-	return true;
 }
 
 uint64_t platform_deadline(struct vm *vm)

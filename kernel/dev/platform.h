@@ -21,7 +21,8 @@ struct vm;
 #define PLATFORM_LINE_SIZE 256
 #define PLATFORM_TEXT_SIZE (PLATFORM_LINE_SIZE + 32)
 
-#define TESTDEV_MMIO_SIZE 0x10000u
+#define TESTDEV_MEMORY      0xff000000ull
+#define TESTDEV_MEMORY_SIZE 0x10000u
 
 /* The test device (`testdev` on the VM's line). */
 struct testdev {
@@ -31,7 +32,7 @@ struct testdev {
 	unsigned offset;
 	unsigned vcpus;   /* items */
 	uint64_t memory;  /* bytes of RAM */
-	uint8_t *scratch; /* TESTDEV_MMIO_SIZE bytes of memory-mapped I/O; NULL: there is no test device */
+	uint8_t *scratch; /* TESTDEV_MEMORY_SIZE bytes of memory; NULL: there is no test device */
 };
 
 /*
@@ -74,9 +75,6 @@ void platform_init(struct platform *p, const struct platform_setup *setup);
  */
 uint32_t platform_in(struct vm *vm, uint16_t port, unsigned size);
 void platform_out(struct vm *vm, uint16_t port, unsigned size, uint32_t value);
-
-/* An access to guest-physical memory that is no RAM. False: not the platform's. */
-bool platform_mmio(struct vm *vm, uint64_t gpa, unsigned size, bool write, uint64_t *value);
 
 /*
  * When platform_tick() is next due, in TSC ticks; UINT64_MAX: not at all. Under any lock: one plain load. The

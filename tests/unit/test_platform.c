@@ -14,7 +14,7 @@
 
 static struct vm vm;
 static struct vcpu vcpu;
-static uint8_t scratch[TESTDEV_MMIO_SIZE];
+static uint8_t scratch[TESTDEV_MEMORY_SIZE];
 static char events[4096]; /* what the platform did, in order */
 static unsigned kicks;
 
@@ -303,26 +303,6 @@ static void test_lines(void **state)
 	happened("-4 ");
 }
 
-static void scratch_memory(void **state)
-{
-	uint64_t value = 0x8877665544332211;
-
-	(void)state;
-	assert_true(platform_mmio(&vm, 0xff000004, 8, true, &value));
-	value = UINT64_MAX;
-	assert_true(platform_mmio(&vm, 0xff000006, 2, false, &value));
-	assert_int_equal(value, 0x4433);
-	assert_true(platform_mmio(&vm, 0xff00ffff, 1, true, &value));
-	assert_int_equal(scratch[65535], 0x33);
-	assert_false(platform_mmio(&vm, 0xff00ffff, 2, true, &value));
-	assert_false(platform_mmio(&vm, 0xff010000, 1, true, &value));
-	assert_false(platform_mmio(&vm, 0xfeffffff, 4, true, &value));
-	assert_false(platform_mmio(&vm, 0, 1, true, &value));
-	assert_false(platform_mmio(&vm, UINT64_MAX, 8, true, &value));
-	prepare(NULL);
-	assert_false(platform_mmio(&vm, 0xff000000, 1, true, &value));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -336,7 +316,6 @@ int main(void)
 		cmocka_unit_test_setup(clock_deadline, plain),
 		cmocka_unit_test_setup(test_ports, with_testdev),
 		cmocka_unit_test_setup(test_lines, with_testdev),
-		cmocka_unit_test_setup(scratch_memory, with_testdev),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
