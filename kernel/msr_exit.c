@@ -38,9 +38,9 @@ static bool apic_write(struct vcpu *v, uint32_t index, uint64_t value)
 /* The guest sets its TSC: the offset changes, and the LAPIC timer's count goes on as before. */
 static bool write_tsc(struct vcpu *v, uint64_t value)
 {
-	uint64_t offset = value - tsc_now();
+	uint64_t now = tsc_now(), offset = value - now;
 
-	vlapic_tsc_moved(&v->apic, offset - v->tsc_offset);
+	vlapic_tsc_moved(&v->apic, now + v->tsc_offset, value);
 	v->tsc_offset = offset;
 	virt->vcpu_set(&v->virt, VREG_TSC_OFFSET, offset);
 	return true;

@@ -129,8 +129,8 @@ uint64_t vlapic_deadline(const struct vlapic *v);
 /* Fires the timer if it is due. True: an interrupt was accepted. Missed periods collapse, without drift. */
 bool vlapic_tick(struct vlapic *v, uint64_t now);
 
-/* The guest's TSC jumped by `delta` (IA32_TSC, IA32_TSC_ADJUST): a count goes on, a deadline stays. */
-void vlapic_tsc_moved(struct vlapic *v, uint64_t delta);
+/* The guest's TSC jumped (IA32_TSC): a count goes on, a deadline stays. */
+void vlapic_tsc_moved(struct vlapic *v, uint64_t from, uint64_t to);
 
 /* A fixed interrupt for this LAPIC. False: disabled by IA32_APIC_BASE or SVR, or an illegal vector (sets ESR). */
 bool vlapic_accept(struct vlapic *v, uint8_t vector, bool level);

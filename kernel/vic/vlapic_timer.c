@@ -26,12 +26,15 @@ static unsigned int timer_shift(const struct vlapic *v)
 	return ((divide >> 1 & 4) + (divide & 3) + 1) & 7;
 }
 
-/* Sets the end `count` from now; at the end of time rather than wrap: a guest may have set its TSC that high. */
+/* The end `left` from now; at the end of time rather than wrap: a guest may have set its TSC that high. */
+static void timer_ends(struct vlapic *v, uint64_t left, uint64_t now)
+{
+	v->timer_end = left <= UINT64_MAX - now ? now + left : UINT64_MAX;
+}
+
 static void timer_start(struct vlapic *v, uint32_t count, uint64_t now)
 {
-	uint64_t end = now + ((uint64_t)count << timer_shift(v));
-
-	v->timer_end = end < now ? UINT64_MAX : end;
+	timer_ends(v, (uint64_t)count << timer_shift(v), now);
 }
 
 uint64_t vlapic_deadline(const struct vlapic *v)
@@ -115,8 +118,8 @@ struct vlapic_effect vlapic_tsc_deadline_write(struct vlapic *v, uint64_t value,
 	return (struct vlapic_effect){ .does = VLAPIC_TIMER | VLAPIC_PRIORITY };
 }
 
-void vlapic_tsc_moved(struct vlapic *v, uint64_t delta)
+void vlapic_tsc_moved(struct vlapic *v, uint64_t from, uint64_t to)
 {
 	if (v->timer_armed && timer_counts(v))
-		v->timer_end += delta;
+		timer_ends(v, v->timer_end > from ? v->timer_end - from : 0, to);
 }

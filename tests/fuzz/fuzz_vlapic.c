@@ -297,10 +297,12 @@ static void reset(bool power)
 
 static void move_tsc(uint64_t delta)
 {
-	vlapic_tsc_moved(&f.v, delta);
+	uint64_t left = f.end > f.now ? f.end - f.now : 0;
+
+	vlapic_tsc_moved(&f.v, f.now, f.now + delta);
 	f.now += delta;
 	if (timer_counts(old_reg(APIC_LVT_TIMER)))
-		f.end += delta;
+		f.end = left <= UINT64_MAX - f.now ? f.now + left : UINT64_MAX;
 }
 
 /* A register by its slot, through the face that the mode offers: most writes get somewhere. */

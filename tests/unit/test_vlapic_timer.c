@@ -283,15 +283,15 @@ static void tsc_moves(void **state)
 	struct vlapic *v = timer(&l, 0xee, 11, 100);
 
 	(void)state;
-	vlapic_tsc_moved(v, -(START / 2));
+	vlapic_tsc_moved(v, START, START / 2);
 	assert_true(vlapic_deadline(v) == START / 2 + 100);
 	assert_int_equal(vlapic_mmio_read(v, CURRENT, START / 2 + 30), 70);
 	vlapic_mmio_write(v, LVT, 0xee | DEADLINE, START);
 	vlapic_tsc_deadline_write(v, START + 5, START);
-	vlapic_tsc_moved(v, 1000);
+	vlapic_tsc_moved(v, START, START + 1000);
 	assert_true(vlapic_deadline(v) == START + 5);
 	vlapic_tsc_deadline_write(v, 0, START);
-	vlapic_tsc_moved(v, 1000);
+	vlapic_tsc_moved(v, START, START + 1000);
 	assert_true(vlapic_deadline(v) == VLAPIC_NEVER);
 }
 
@@ -305,6 +305,15 @@ static void end_of_time(void **state)
 	vlapic_mmio_write(v, INITIAL, 1000, UINT64_MAX - 500);
 	assert_false(vlapic_tick(v, UINT64_MAX - 1));
 	assert_true(vlapic_tick(v, UINT64_MAX));
+	/* Nor when the TSC is set there under a timer that runs. */
+	vlapic_mmio_write(v, INITIAL, 1000, START);
+	vlapic_tsc_moved(v, START + 10, UINT64_MAX - 500);
+	assert_true(vlapic_deadline(v) == UINT64_MAX);
+	assert_false(vlapic_tick(v, UINT64_MAX - 500));
+	/* Due at the jump, it is due after it. */
+	vlapic_mmio_write(v, INITIAL, 1000, START);
+	vlapic_tsc_moved(v, START + 2000, 5);
+	assert_true(vlapic_tick(v, 5));
 }
 
 int main(void)
