@@ -457,9 +457,10 @@ UNTRACED static void set_up(struct input *in)
 		memset(&ports[BH_PORT(group_number[i], 0)], 0, SLOTS * sizeof(ports[0]));
 	memset(&f, 0, sizeof(f));
 	f.bus.count = VCPUS;
-	for (unsigned v = 0; v < VCPUS; v++)
+	for (unsigned v = 0; v < VCPUS; v++) {
 		f.face[v].page = &page;
-	f.bus.face[v] = &f.face[v];
+		f.bus.face[v] = &f.face[v];
+	}
 	db_init(&f.db, ports, &f.bus, VCPUS, (enum bh_route)((options & 7) % BH_ROUTES));
 	db_set_budget(&f.db, options >> 3 & 3, 100);
 	db_set_mask(&f.db, &f.mask);
