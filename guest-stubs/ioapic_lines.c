@@ -27,7 +27,9 @@ const char guest_name[] = "ioapic_lines";
 #define MODE_INIT    0x500u
 #define MODE_LOWEST  0x100u
 #define MODE_SMI     0x200u
+#define MODE_EXTINT  0x700u
 #define LOGICAL      0x800u
+#define PIC_VECTOR   (0x28 + PIN - 8) /* by pic_off() */
 #define SVR_SUPPRESS 0x1000u
 
 static volatile unsigned seen[256], seen_on[2];
@@ -47,6 +49,16 @@ static void on_vector(struct trap_frame *frame)
 		line(drop - 1, false);
 	if (!hold)
 		apic_eoi();
+}
+
+/* An ExtINT is none of the APIC's: the 8259 pair has it in service. */
+static void on_pic(struct trap_frame *frame)
+{
+	seen[frame->vector]++;
+	cpu_fetch_add(&seen_on[cpu_self()->index & 1], 1);
+	seen[APIC_SPURIOUS] += apic_bit(APIC_ISR, PIC_VECTOR);
+	cpu_outb(0xa0, 0x20);
+	cpu_outb(0x20, 0x20);
 }
 
 static void on_nmi(struct trap_frame *frame)
@@ -246,6 +258,46 @@ static void held(void)
 	ioapic_set(PIN, 0, IOAPIC_MASKED);
 }
 
+/*
+ * 82093AA: an entry in ExtINT mode makes its destination fetch the vector from the 8259 pair, as LINT0 does. SDM vol. 3,
+ * "Local Vector Table": each source on its own.
+ */
+static void ext_int(void)
+{
+	uint32_t lint0 = apic_read(APIC_LVT_LINT0);
+
+	trap_set(PIC_VECTOR, on_pic);
+	apic_write(APIC_LVT_LINT0, LVT_MASKED);
+	cpu_outb(0x21, 0xfb);
+	cpu_outb(0xa1, 0xbf);
+	for (unsigned cpu = 0; cpu < 2; cpu++) {
+		clear();
+		ioapic_set(PIN, cpu_get(cpu)->apic_id, MODE_EXTINT);
+		line(PIN, true);
+		cpu_irq_on();
+		CHECK(WAIT_FOR(seen[PIC_VECTOR] == 1 && seen_on[cpu] == 1, LIMIT_LONG / 10),
+		      "mode ExtINT: CPU %u takes the vector of the 8259", cpu);
+		line(PIN, false);
+		line(PIN, true);
+		CHECK(WAIT_FOR(seen_on[cpu] == 2, LIMIT_LONG / 10) && seen_on[!cpu] == 0 &&
+		              seen[APIC_SPURIOUS] == 0,
+		      "mode ExtINT: CPU %u, with the next edge once more", cpu);
+		line(PIN, false);
+		cpu_irq_off();
+	}
+	ioapic_set(PIN, 0, IOAPIC_MASKED);
+	clear();
+	line(PIN, true);
+	window();
+	CHECK(seen[PIC_VECTOR] == 0, "mode ExtINT: without the entry, and LINT0 masked, nobody does");
+	apic_write(APIC_LVT_LINT0, MODE_EXTINT);
+	window();
+	CHECK(seen[PIC_VECTOR] == 1 && seen_on[0] == 1, "mode ExtINT: by LINT0 the boot CPU does");
+	line(PIN, false);
+	pic_off();
+	apic_write(APIC_LVT_LINT0, lint0);
+}
+
 static void modes(void)
 {
 	clear();
@@ -354,6 +406,7 @@ void guest_main(void)
 	rewritten();
 	masked();
 	held();
+	ext_int();
 	modes();
 	if ((ioapic_read(IOAPIC_VERSION) & 0xff) >= 0x20 && apic_read(APIC_VERSION) & 1u << 24)
 		directed();

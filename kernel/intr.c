@@ -54,7 +54,7 @@ static uint8_t post(struct vcpu *v, const struct apic_msg *msg)
 		post_sipi(in, msg->vector);
 		return inbox_signal(in, INBOX_SIPI);
 	case APIC_MODE_EXTINT:
-		return inbox_signal(in, INBOX_EXTINT);
+		return inbox_signal(in, INBOX_INTA);
 	case APIC_MODE_SMI: /* there is no SMM behind this platform */
 	case APIC_MODE_RESERVED:
 		return 0;

@@ -66,6 +66,7 @@ static void take_signals(struct vcpu *v, uint32_t signals)
 		vlapic_init_signal(&v->apic);
 		virt->vcpu_reset(&v->virt);
 		v->nmis = 0;
+		v->inta = false;
 		/*
 		 * SDM vol. 3, same section: the bootstrap processor starts at the reset vector: here it has
 		 * none.
@@ -82,6 +83,8 @@ static void take_signals(struct vcpu *v, uint32_t signals)
 	}
 	if (signals & (INBOX_NMI | INBOX_NMI2))
 		latch_nmis(v, (signals & INBOX_NMI ? 1u : 0) + (signals & INBOX_NMI2 ? 1u : 0));
+	if (signals & INBOX_INTA)
+		v->inta = true;
 	if (signals & INBOX_EXTINT) {
 		struct vlapic_effect effect;
 
@@ -131,10 +134,10 @@ static void meet_deadlines(struct vcpu *v, uint64_t now)
 		platform_tick(v->vm, now);
 }
 
-/* Does INTR reach this VCPU as an ExtINT, by its LINT0 or because its LAPIC is off? */
+/* Does INTR reach this VCPU as an ExtINT, by a message, by its LINT0 or because its LAPIC is off? */
 static bool has_extint(struct vcpu *v)
 {
-	return v->intr && vlapic_extint_open(&v->apic);
+	return v->inta || (v->intr && vlapic_extint_open(&v->apic));
 }
 
 /*
@@ -154,9 +157,9 @@ static __attribute__((noinline)) void inject_events(struct vcpu *v, int vector)
 		uint8_t taken = extint ? intr_acknowledge(v->vm) : vlapic_take(&v->apic);
 
 		virt->vcpu_inject(&v->virt, EVENT_INTERRUPT, taken, -1);
-		/* The 8259 may have another one at once; what the LAPIC took was its highest. */
+		/* The 8259 may have another one at once, and says so by a signal; what the LAPIC took was its highest. */
 		if (extint)
-			v->intr = intr_wire(v->vm);
+			v->inta = false;
 		interrupt = extint && (vector >= 0 || has_extint(v));
 	}
 	if (interrupt || v->nmis || v->window) {
@@ -220,7 +223,8 @@ bool vcpu_ready(struct vcpu *v)
 		return false;
 	if (virt_delivers && v->apic.changed)
 		hand_over(v);
-	if (v->nmis || v->intr || v->window || (!virt_delivers && (v->apic.irr_words || v->threshold))) {
+	if (v->nmis || v->intr || v->inta || v->window ||
+	    (!virt_delivers && (v->apic.irr_words || v->threshold))) {
 		inject_events(v, virt_delivers ? -1 : vlapic_pending(&v->apic));
 		if (!virt_delivers)
 			watch_tpr(v);

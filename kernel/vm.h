@@ -46,7 +46,8 @@ struct vcpu {
 	unsigned cpu;      /* the physical CPU it is pinned to; constant */
 	enum vcpu_state state;
 	uint8_t nmis;        /* NMIs that wait */
-	bool intr;           /* the 8259's INTR wire as last seen */
+	bool intr;           /* the 8259's INTR wire as last seen; VCPU 0 has it */
+	bool inta;           /* an ExtINT message waits: INTR is asked whatever LINT0 says */
 	bool window;         /* EXIT_WINDOW was asked for */
 	uint8_t threshold;   /* the TPR threshold in force */
 	uint64_t tsc_offset; /* guest TSC - host TSC */

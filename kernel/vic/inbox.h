@@ -41,6 +41,7 @@ _Static_assert(sizeof(struct inbox_pid) == 64, "SDM table: Format of Posted-Inte
 #define INBOX_STOP   (1u << 5) /* the VM ends: leave the guest for good */
 #define INBOX_HANDED (1u << 6) /* of this file: requests that the processor must not take by itself */
 #define INBOX_NMI2   (1u << 7) /* another NMI */
+#define INBOX_INTA   (1u << 8) /* an ExtINT message: the vector is the 8259's */
 
 /* The descriptor has a page of its own: some emulators' posted interrupts want that. */
 struct inbox {
