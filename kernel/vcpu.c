@@ -243,6 +243,7 @@ static void run_slice(struct vcpu *v)
 	v->slice_end = v->virt.exit_tsc + tsc_hz / VCPU_SLICE_HZ;
 	for (;;) {
 		uint64_t now = v->virt.exit_tsc;
+		bool due;
 
 		if (vcpu_ready(v)) {
 			virt->vcpu_run(&v->virt);
@@ -254,13 +255,15 @@ static void run_slice(struct vcpu *v)
 		v->deadline = VCPU_LOOK;
 		if (inbox_full(&v->inbox))
 			empty_inbox(v);
-		if (now >= deadline_of(v)) {
+		due = now >= deadline_of(v);
+		if (due)
 			meet_deadlines(v, now);
-			v->met = now;
-		} else if (!is_awake(v))
+		else if (!is_awake(v))
 			return;
 		/* The time as it is, not as it was at the exit: a guest can have us meet deadlines for long. */
 		now = tsc_now();
+		if (due)
+			v->met = now;
 		if (now < v->slice_end)
 			continue;
 		if (v->next != v)
