@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The 8254: channel 0 and channel 2 with its gate and output in port 0x61; latch and read-back commands, access by bytes,
- * modes 0 to 3, BCD. Intel 8254 data sheet, "Read Operations" and "Mode Definitions".
+ * every mode, BCD. Intel 8254 data sheet, "Read Operations" and "Mode Definitions".
  */
 #include "guest-stubs/lib/apic.h"
 #include "guest-stubs/lib/boot.h"
@@ -203,6 +203,22 @@ static void gated(void)
 	gate(true);
 	CHECK(WAIT_FOR(!out2(), LIMIT_LONG / 10) && WAIT_FOR(out2(), LIMIT_LONG / 10),
 	      "channel 2: and once more with the next edge");
+	/* Mode 5 as well; its strobe of one clock is too short to be seen here. */
+	gate(false);
+	load(2, 5, 30000);
+	wait();
+	CHECK(out2() && status(2) & NULL_FLAG, "channel 2: mode 5: nothing is loaded until the gate rises");
+	gate(true);
+	WAIT_FOR(false, 20000);
+	a = latched(2);
+	gate(false);
+	wait();
+	b = latched(2);
+	gate(true);
+	wait();
+	c = latched(2);
+	CHECK(a < 27000 && out2(), "channel 2: then it counts, OUT high");
+	CHECK(b < a && c > a && c <= 30000, "channel 2: on when the gate falls, anew when it rises");
 	load(2, 3, 400);
 	CHECK(WAIT_FOR(!out2(), LIMIT_LONG / 10) && WAIT_FOR(out2(), LIMIT_LONG / 10) &&
 	              WAIT_FOR(!out2(), LIMIT_LONG / 10),
@@ -247,6 +263,10 @@ static void modes_as_interrupts(void)
 	load(0, 4, 300);
 	cpu_irq_on();
 	CHECK(WAIT_FOR(status(0) & OUT_FLAG, LIMIT_LONG / 10), "channel 0: mode 4 strobes from high");
+	seen = 0;
+	load(0, 5, 300);
+	CHECK(!WAIT_FOR(seen, LIMIT_QUIET) && status(0) & OUT_FLAG && status(0) & NULL_FLAG,
+	      "channel 0: mode 5 waits for a gate that never rises");
 	cpu_irq_off();
 	ioapic_set(PIT_PIN, 0, IOAPIC_MASKED);
 	pit_low();
@@ -281,6 +301,7 @@ void guest_main(void)
 	gate(true);
 	counting(2);
 	read_back(2);
+	bytes(0);
 	bytes(2);
 	gated();
 	port61();
