@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What ends a HLT: an IPI, the timer, an NMI with and without IF, an interrupt that was pending before; and what does not: an
+ * What ends a HLT: an IPI, the timer, the 8259, an NMI with and without IF, an interrupt that was pending before; and what does not: an
  * interrupt held back by the TPR.
  */
 #include "guest-stubs/lib/apic.h"
 #include "guest-stubs/lib/boot.h"
 #include "guest-stubs/lib/cpu.h"
+#include "guest-stubs/lib/pit.h"
 #include "guest-stubs/lib/report.h"
 #include "guest-stubs/lib/smp.h"
 #include "guest-stubs/lib/trap.h"
@@ -14,7 +15,10 @@ const char guest_name[] = "hlt_wake";
 
 #define VECTOR 0x51
 #define TIMER  0x61
+#define WIRE   0x20 /* line 0, by pic_off() */
 #define ROUNDS 200
+
+#define LVT_EXTINT 0x700u
 
 static volatile unsigned seen[256];
 static volatile unsigned woken; /* how often the other CPU came out of a HLT */
@@ -25,6 +29,12 @@ static void on_interrupt(struct trap_frame *frame)
 	seen[frame->vector]++;
 	if (frame->vector != TRAP_NMI)
 		apic_eoi();
+}
+
+static void on_wire(struct trap_frame *frame)
+{
+	seen[frame->vector]++;
+	cpu_outb(0x20, 0x20);
 }
 
 static void sleeper(void)
@@ -71,6 +81,23 @@ static void alone(void)
 	CHECK(seen[VECTOR] == 2, "and comes when the TPR allows");
 }
 
+/* The 8259's INTR, through LINT0: it is in no register of the local APIC. */
+static void by_wire(void)
+{
+	/* The start of its initialisation clears what edges it has noted. */
+	pit_low();
+	pic_off();
+	cpu_outb(0x21, 0xfe);
+	apic_write(APIC_LVT_LINT0, LVT_EXTINT);
+	pit_raise_after(3000);
+	cpu_idle();
+	cpu_irq_off();
+	CHECK(seen[WIRE] == 1, "the 8259 ends a HLT");
+	pit_low();
+	pic_off();
+	apic_write(APIC_LVT_LINT0, LVT_MASKED);
+}
+
 static void other(void)
 {
 	uint32_t id = cpu_get(1)->apic_id;
@@ -108,7 +135,9 @@ void guest_main(void)
 	trap_set(VECTOR, on_interrupt);
 	trap_set(TIMER, on_interrupt);
 	trap_set(TRAP_NMI, on_interrupt);
+	trap_set(WIRE, on_wire);
 	alone();
+	by_wire();
 	if (CHECK(smp_start(2) == 2, "two CPUs run"))
 		other();
 	report_end();

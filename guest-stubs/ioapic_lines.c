@@ -225,6 +225,46 @@ static void rewritten(void)
 	line(PIN, false);
 }
 
+/* What was delivered belongs to the CPU that has it, in service or only requested: its EOI counts, wherever the entry points now. */
+static void in_flight(void)
+{
+	clear();
+	hold = true;
+	ioapic_set(PIN2, 0, IOAPIC_LEVEL | VECTOR);
+	ioapic_set(PIN, 0, IOAPIC_LEVEL | OTHER);
+	line(PIN2, true);
+	window();
+	line(PIN, true);
+	line(PIN, false);
+	line(PIN2, false);
+	ioapic_write(IOAPIC_ENTRY + 2 * PIN + 1, 1u << 24);
+	ioapic_write(IOAPIC_ENTRY + 2 * PIN2 + 1, 1u << 24);
+	CHECK(entry(PIN) & entry(PIN2) & IOAPIC_IRR, "in flight: remote IRR outlives a new destination");
+	apic_eoi();
+	CHECK(!(entry(PIN2) & IOAPIC_IRR) && entry(PIN) & IOAPIC_IRR,
+	      "in flight: the EOI of the one in service ends that one");
+	window();
+	CHECK(seen[VECTOR] == 1 && seen[OTHER] == 1 && seen_on[0] == 2,
+	      "in flight: the one that was requested comes where it was sent");
+	apic_eoi();
+	CHECK(!(entry(PIN) & IOAPIC_IRR), "in flight: and its EOI ends it");
+	ioapic_set(PIN2, 0, IOAPIC_MASKED);
+	ioapic_set(PIN, 0, IOAPIC_LEVEL | VECTOR);
+	line(PIN, true);
+	window();
+	line(PIN, false);
+	CHECK(apic_bit(APIC_TMR, VECTOR), "TMR: set by a level");
+	apic_eoi();
+	ioapic_set(PIN, 0, VECTOR);
+	CHECK(apic_bit(APIC_TMR, VECTOR), "TMR: not changed by the entry");
+	line(PIN, true);
+	window();
+	CHECK(seen[VECTOR] == 3 && !apic_bit(APIC_TMR, VECTOR), "TMR: cleared by the next edge");
+	apic_eoi();
+	line(PIN, false);
+	ioapic_set(PIN, 0, IOAPIC_MASKED);
+}
+
 /* 82093AA, "Delivery Status": send pending, while "its delivery is temporarily held up". */
 static void held(void)
 {
@@ -404,6 +444,7 @@ void guest_main(void)
 	levels();
 	shared();
 	rewritten();
+	in_flight();
 	masked();
 	held();
 	ext_int();
