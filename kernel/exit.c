@@ -3,6 +3,7 @@
 #include "kernel/exit.h"
 
 #include "arch/x86/cpuid.h"
+#include "arch/x86/mmio_exec.h"
 #include "kernel/intr.h"
 #include "kernel/vcpu.h"
 
@@ -111,6 +112,20 @@ bool exit_eoi(struct virt_vcpu *virtual, uint8_t vector)
 	return !vcpu_ready(v);
 }
 
+/* A device may do anything, but where there is none nothing has changed. */
+bool exit_io(struct virt_vcpu *virtual, uint16_t port, unsigned size, bool in)
+{
+	struct vcpu *v = vcpu_of(virtual);
+
+	if (__builtin_expect(platform_answers(port, size), 0)) {
+		pio_exit(v, port, size, in);
+		return !vcpu_ready(v);
+	}
+	if (in)
+		insn_store(&virtual->gpr[RAX], UINT64_MAX, size);
+	return inbox_full(&v->inbox);
+}
+
 void exit_dispatch(struct vcpu *v)
 {
 	const struct vm_exit *e = &v->virt.exit;
@@ -125,8 +140,8 @@ void exit_dispatch(struct vcpu *v)
 	case EXIT_HOST_IRQ:
 		irq_finish(e->vector);
 		break;
-	case EXIT_IO:
-		if (!pio_exit(v, e))
+	case EXIT_STRING_IO:
+		if (!pio_string(v, e))
 			stuck = "string I/O on memory that cannot be reached";
 		break;
 	case EXIT_MMIO:

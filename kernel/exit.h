@@ -20,8 +20,9 @@ void exit_forget(struct vcpu *v);
 /* Emulates the instruction behind an access to memory that is not mapped. False: it cannot be (mmio.c). */
 bool mmio_exit(struct vcpu *v, const struct vm_exit *e);
 
-/* Emulates IN, OUT, INS or OUTS (pio.c). */
-bool pio_exit(struct vcpu *v, const struct vm_exit *e);
+/* Emulates IN or OUT, but for stepping over it; and INS or OUTS, likewise false: it cannot be (pio.c). */
+void pio_exit(struct vcpu *v, uint16_t port, unsigned size, bool in);
+bool pio_string(struct vcpu *v, const struct vm_exit *e);
 
 /* RDMSR, WRMSR (msr_exit.c). */
 bool msr_exit(struct vcpu *v, const struct vm_exit *e);

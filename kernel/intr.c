@@ -295,16 +295,11 @@ static bool is_pic_port(uint16_t port)
 	return port == 0x20 || port == 0x21 || port == 0xa0 || port == 0xa1 || port == 0x4d0 || port == 0x4d1;
 }
 
-static bool is_pit_port(uint16_t port)
-{
-	return port >= VPIT_CHANNEL0 && port <= VPIT_CONTROL;
-}
-
 #define PORT61 0x61
 
 bool intr_port_read(struct vm *vm, uint16_t port, uint8_t *value)
 {
-	if (!is_pic_port(port) && !is_pit_port(port) && port != PORT61)
+	if (!(platform_ports[port] & PLATFORM_CHIP))
 		return false;
 	spinlock_lock(&vm->chip_lock);
 	if (is_pic_port(port)) {
@@ -321,7 +316,7 @@ bool intr_port_read(struct vm *vm, uint16_t port, uint8_t *value)
 
 bool intr_port_write(struct vm *vm, uint16_t port, uint8_t value)
 {
-	if (!is_pic_port(port) && !is_pit_port(port) && port != PORT61)
+	if (!(platform_ports[port] & PLATFORM_CHIP))
 		return false;
 	spinlock_lock(&vm->chip_lock);
 	if (is_pic_port(port)) {

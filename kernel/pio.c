@@ -60,7 +60,7 @@ static enum guest_result transfer(struct vcpu *v, const struct vm_exit *e, const
  * INS and OUTS, one element an exit: a repeated one exits again from the same RIP, so that interrupts are
  * taken in between as SDM vol. 2 asks of "REP". The address comes with the exit; only the registers move here.
  */
-static bool string_io(struct vcpu *v, const struct vm_exit *e)
+bool pio_string(struct vcpu *v, const struct vm_exit *e)
 {
 	unsigned size = e->io.address_size;
 	uint64_t *gpr = v->virt.gpr, *index = &gpr[e->io.in ? RDI : RSI];
@@ -83,16 +83,12 @@ static bool string_io(struct vcpu *v, const struct vm_exit *e)
 	return true;
 }
 
-bool pio_exit(struct vcpu *v, const struct vm_exit *e)
+void pio_exit(struct vcpu *v, uint16_t port, unsigned size, bool in)
 {
 	uint64_t *rax = &v->virt.gpr[RAX];
 
-	if (e->io.string)
-		return string_io(v, e);
-	if (e->io.in)
-		insn_store(rax, read_port(v->vm, e->io.port, e->io.size), e->io.size);
+	if (in)
+		insn_store(rax, read_port(v->vm, port, size), size);
 	else
-		write_port(v->vm, e->io.port, e->io.size, (uint32_t)*rax);
-	virt->vcpu_skip(&v->virt, e->insn_len);
-	return true;
+		write_port(v->vm, port, size, (uint32_t)*rax);
 }

@@ -36,20 +36,20 @@ struct virt_segment {
 
 enum exit_kind {
 	EXIT_UNKNOWN,
-	EXIT_RESUME, /* dealt with */
-	EXIT_IO,
-	EXIT_MMIO,     /* an access to guest-physical memory that is not mapped */
-	EXIT_HLT,      /* stepped over already */
-	EXIT_TPR,      /* TPR fell below the threshold */
-	EXIT_WINDOW,   /* the guest can take an interrupt, or an NMI, that it could not take before */
-	EXIT_HOST_IRQ, /* a physical interrupt, acknowledged: the vector */
-	EXIT_TIMER,    /* the deadline has passed */
-	EXIT_SHUTDOWN, /* triple fault */
+	EXIT_RESUME,    /* dealt with */
+	EXIT_STRING_IO, /* INS, OUTS */
+	EXIT_MMIO,      /* an access to guest-physical memory that is not mapped */
+	EXIT_HLT,       /* stepped over already */
+	EXIT_TPR,       /* TPR fell below the threshold */
+	EXIT_WINDOW,    /* the guest can take an interrupt, or an NMI, that it could not take before */
+	EXIT_HOST_IRQ,  /* a physical interrupt, acknowledged: the vector */
+	EXIT_TIMER,     /* the deadline has passed */
+	EXIT_SHUTDOWN,  /* triple fault */
 };
 
 struct vm_exit {
 	enum exit_kind kind;
-	uint32_t insn_len; /* EXIT_IO, exit_msr(): for vcpu_skip() */
+	uint32_t insn_len; /* EXIT_STRING_IO, exit_msr(): for vcpu_skip() */
 	union {
 		struct {
 			uint32_t index;
@@ -58,7 +58,7 @@ struct vm_exit {
 		struct {
 			uint16_t port;
 			uint8_t size, address_size; /* bytes */
-			bool in, string, rep;
+			bool in, rep;
 			uint64_t linear;
 		} io;
 		struct {
@@ -106,13 +106,14 @@ static inline void virt_deadline(struct virt_vcpu *v, uint64_t deadline)
 enum call_mode { CALL_USER, CALL_32, CALL_64 }; /* CPL above 0; or the mode of the calling code */
 
 /*
- * The kernel's handlers (kernel/exit.c) of exits that most often go straight back, CPUID and hypercalls
+ * The kernel's handlers (kernel/exit.c) of exits that most often go straight back, CPUID, hypercalls, IN and OUT
  * stepped over already. While one runs, RBP and R12 to R15 are not in gpr[] but in the CPU. False: the guest
  * is entered again, with what was injected. True: vcpu_run() returns, with EXIT_RESUME.
  */
 bool exit_cpuid(struct virt_vcpu *v);
 bool exit_hypercall(struct virt_vcpu *v, enum call_mode mode);
 bool exit_msr(struct virt_vcpu *v);
+bool exit_io(struct virt_vcpu *v, uint16_t port, unsigned size, bool in);
 /* The guest has written the LAPIC register at `offset` of its page, and the value is there. */
 bool exit_apic_write(struct virt_vcpu *v, uint32_t offset);
 /* The guest has ended the level-triggered interrupt `vector`, and ISR says so. */

@@ -106,10 +106,6 @@ static uint32_t pm(struct access *a)
 	return 0;
 }
 
-/*
- * The PCI host bridge's ports are here for the reset control register among them, which takes byte accesses
- * only: there is no bridge behind them, and even the address register does not answer.
- */
 static uint32_t reset(struct access *a)
 {
 	uint8_t old = a->p->fast_reset;
@@ -118,7 +114,7 @@ static uint32_t reset(struct access *a)
 		return a->port == FAST_RESET ? old | FAST_RESET_A20 : UINT32_MAX;
 	if (a->port == KEYBOARD_COMMAND && a->value == KEYBOARD_RESET)
 		end(a, PLATFORM_STATUS_RESET, "reset by the keyboard controller's port");
-	if (a->port == RESET_CONTROL && a->size == 1 && a->value & RESET_CPU)
+	if (a->port == RESET_CONTROL && a->value & RESET_CPU)
 		end(a, PLATFORM_STATUS_RESET, "reset by port 0xcf9");
 	if (a->port != FAST_RESET)
 		return 0;
@@ -197,7 +193,13 @@ static uint32_t test_line(struct access *a)
 	return *lines >> line & 1;
 }
 
-/* A range takes accesses of up to `widest` bytes as they are; wider ones reach it byte by byte. */
+/*
+ * A range takes accesses of up to `widest` bytes as they are; wider ones reach it byte by byte, but for one of width 0,
+ * which byte accesses alone reach. Without a function: kernel/intr.c has those.
+ *
+ * Of the PCI host bridge's ports only the reset control register is here, a byte in the midst of the address register:
+ * there is no bridge behind them, and even the address register does not answer.
+ */
 static const struct range {
 	uint16_t first, last;
 	uint8_t widest;
@@ -207,7 +209,7 @@ static const struct range {
 	{ 0x3f8, 0x3ff, 1, false, uart },
 	{ 0x70, 0x71, 1, false, rtc },
 	{ PM_BASE, PM_BASE + PM_SIZE - 1, 4, false, pm },
-	{ 0xcf8, 0xcff, 4, false, reset },
+	{ RESET_CONTROL, RESET_CONTROL, 0, false, reset },
 	{ KEYBOARD_COMMAND, KEYBOARD_COMMAND, 1, false, reset },
 	{ FAST_RESET, FAST_RESET, 1, false, reset },
 	{ SHUTDOWN_PORT, SHUTDOWN_PORT, 1, false, shutdown },
@@ -215,7 +217,24 @@ static const struct range {
 	{ 0xf4, 0xf7, 4, true, test_exit },
 	{ TEST_SELECT, TEST_SELECT + 1, 2, true, test_firmware },
 	{ TEST_LINES, TEST_LINES + 23, 4, true, test_line },
+	{ 0x20, 0x21, 1, false, NULL }, /* the 8259 pair */
+	{ 0xa0, 0xa1, 1, false, NULL },
+	{ 0x4d0, 0x4d1, 1, false, NULL },
+	{ 0x40, 0x43, 1, false, NULL }, /* the 8254 */
+	{ 0x61, 0x61, 1, false, NULL },
 };
+
+uint8_t platform_ports[PLATFORM_PORTS];
+
+static void mark_ports(const struct range *r)
+{
+	for (unsigned port = r->first; port <= r->last; port++) {
+		platform_ports[port] |= r->access ? 0 : PLATFORM_CHIP;
+		for (unsigned size = 1; size <= (r->widest ? 4 : 1); size *= 2)
+			for (unsigned before = 0; before < size && before <= port; before++)
+				platform_ports[port - before] |= (uint8_t)size;
+	}
+}
 
 static const struct range *find(const struct platform *p, uint32_t port)
 {
@@ -288,6 +307,8 @@ static uint32_t transfer(struct vm *vm, uint16_t port, unsigned size, bool write
 	const struct range *r = find(a.p, port);
 	uint32_t value = 0;
 
+	if (!platform_answers(port, size))
+		return UINT32_MAX >> (32 - 8 * size);
 	a.size = r && size <= r->widest ? (uint8_t)size : 1;
 	enter(a.p);
 	for (unsigned i = 0; i < size; i += a.size) {
@@ -296,7 +317,7 @@ static uint32_t transfer(struct vm *vm, uint16_t port, unsigned size, bool write
 		r = find(a.p, port + i);
 		a.port = (uint16_t)(port + i);
 		a.value = written >> 8 * i & ones;
-		value |= (r ? r->access(&a) & ones : ones) << 8 * i;
+		value |= (r && r->access ? r->access(&a) & ones : ones) << 8 * i;
 	}
 	leave(vm, &a);
 	return value;
@@ -349,6 +370,8 @@ void platform_flush(struct vm *vm)
 void platform_init(struct platform *p, const struct platform_setup *setup)
 {
 	*p = (struct platform){ .deadline = UINT64_MAX };
+	for (unsigned i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
+		mark_ports(&ranges[i]);
 	p->prefix = (unsigned)format_text(p->text, sizeof(p->text), "%s| ", setup->name);
 	p->text_length = p->prefix;
 	vuart_init(&p->uart);

@@ -65,6 +65,20 @@ struct platform_setup {
 	uint8_t *scratch; /* as in struct testdev */
 };
 
+/*
+ * By port, for all VMs, constant once they run: 1, 2 or 4, an access of so many bytes from here on reaches a device (of a
+ * VM with a test device at least); PLATFORM_CHIP, the port is one of an interrupt controller (kernel/intr.c).
+ */
+#define PLATFORM_PORTS 0x10000
+#define PLATFORM_CHIP  0x80u
+extern uint8_t platform_ports[PLATFORM_PORTS];
+
+/* False: reads as ones, and a write does nothing. Any CPU. */
+static inline bool platform_answers(uint16_t port, unsigned size)
+{
+	return platform_ports[port] & size;
+}
+
 /* Boot CPU, before the VM runs. */
 void platform_init(struct platform *p, const struct platform_setup *setup);
 

@@ -17,6 +17,12 @@
 #define VECTOR_AC 17
 #define VECTOR_MC 18
 
+/* SDM vol. 3, "Exit Qualification for I/O Instructions". */
+#define IO_SIZE   7u
+#define IO_IN     (1u << 3)
+#define IO_STRING (1u << 4)
+#define IO_PORT   16
+
 #define CR0_NW   (1ull << 29)
 #define CR0_CD   (1ull << 30)
 #define EFER_LMA (1ull << 10)

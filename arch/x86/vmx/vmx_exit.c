@@ -8,11 +8,7 @@
 #define DR6_CAUSES 0x600full
 
 /* SDM vol. 3, "Exit Qualification for I/O Instructions". */
-#define IO_SIZE   7u
-#define IO_IN     (1u << 3)
-#define IO_STRING (1u << 4)
-#define IO_REP    (1u << 5)
-#define IO_PORT   16
+#define IO_REP (1u << 5)
 
 /* SDM vol. 3, "VM-Exit Instruction-Information Field as Used for INS and OUTS": the address size. */
 #define INFO_ADDRESS_SIZE 7
@@ -32,7 +28,8 @@
 	(1ull << 11 | 1ull << 17 | 0x1ffull << 19 | 1ull << 36 | 1ull << 39 | 1ull << 50 | 1ull << 53 | \
 	 1ull << 55 | 3ull << 59)
 
-static enum exit_kind decode_io(struct virt_vcpu *v)
+/* IN and OUT never come here: vmx_exit() has them. */
+static enum exit_kind decode_string_io(struct virt_vcpu *v)
 {
 	uint32_t qualification = vmread32(VMCS_QUALIFICATION);
 	struct vm_exit *e = &v->exit;
@@ -42,12 +39,9 @@ static enum exit_kind decode_io(struct virt_vcpu *v)
 	e->io.size = (uint8_t)((qualification & IO_SIZE) + 1);
 	e->io.in = qualification & IO_IN;
 	e->io.rep = qualification & IO_REP;
-	e->io.string = qualification & IO_STRING;
-	if (e->io.string) {
-		e->io.linear = vmread(VMCS_GUEST_LINEAR);
-		e->io.address_size = (uint8_t)(2u << (vmread(VMCS_EXIT_INSN_INFO) >> INFO_ADDRESS_SIZE & 7));
-	}
-	return EXIT_IO;
+	e->io.linear = vmread(VMCS_GUEST_LINEAR);
+	e->io.address_size = (uint8_t)(2u << (vmread(VMCS_EXIT_INSN_INFO) >> INFO_ADDRESS_SIZE & 7));
+	return EXIT_STRING_IO;
 }
 
 static enum exit_kind decode_timer(struct virt_vcpu *v)
@@ -183,7 +177,7 @@ enum exit_kind vmx_exit_translate(struct virt_vcpu *v)
 	case REASON_CR:
 		return regs_cr_exit(v);
 	case REASON_IO:
-		return decode_io(v);
+		return decode_string_io(v);
 	case REASON_TPR:
 		return EXIT_TPR;
 	case REASON_APIC_ACCESS:

@@ -63,7 +63,14 @@ static inline enum call_mode call_mode(void)
 
 static inline bool handle(struct virt_vcpu *v, uint32_t reason)
 {
-	return reason == REASON_CPUID ? exit_cpuid(v) : exit_hypercall(v, call_mode());
+	uint32_t io;
+
+	if (reason == REASON_CPUID)
+		return exit_cpuid(v);
+	if (reason == REASON_VMCALL)
+		return exit_hypercall(v, call_mode());
+	io = vmread32(VMCS_QUALIFICATION);
+	return exit_io(v, (uint16_t)(io >> IO_PORT), (io & IO_SIZE) + 1, io & IO_IN);
 }
 
 static __attribute__((noinline)) bool skip_and_handle(struct virt_vcpu *v, uint32_t reason)
@@ -86,31 +93,51 @@ static inline bool step_and_handle(struct virt_vcpu *v, uint32_t reason)
 	return handle(v, reason);
 }
 
+/* After a handler that may have injected something, which the entry delivers. */
+static inline bool leave(struct virt_vcpu *v, bool stop)
+{
+	if (!stop)
+		vmx_of(v)->event = 0;
+	return stop;
+}
+
+static __attribute__((noinline)) bool exit_by_msr(struct virt_vcpu *v, uint32_t reason)
+{
+	v->exit.insn_len = vmread32(VMCS_EXIT_INSN_LEN);
+	v->exit.msr.index = (uint32_t)v->gpr[RCX];
+	v->exit.msr.write = reason == REASON_WRMSR;
+	return leave(v, exit_msr(v));
+}
+
+static __attribute__((noinline)) bool exit_by_io(struct virt_vcpu *v)
+{
+	return leave(v, step_and_handle(v, REASON_IO));
+}
+
+static __attribute__((noinline)) bool exit_by_apic(struct virt_vcpu *v, uint32_t reason)
+{
+	uint32_t what = vmread32(VMCS_QUALIFICATION);
+
+	return leave(v, reason == REASON_EOI ? exit_eoi(v, (uint8_t)what) : exit_apic_write(v, what & 0xfff));
+}
+
+/* Without a frame: what needs one is in a function of its own. */
 bool vmx_exit(struct virt_vcpu *v)
 {
 	uint32_t reason = vmread32(VMCS_EXIT_REASON);
-	bool stay;
 
 	if (reason == REASON_CPUID)
 		return step_and_handle(v, REASON_CPUID);
 	if (reason == REASON_VMCALL)
 		return step_and_handle(v, REASON_VMCALL);
-	if (reason == REASON_RDMSR || reason == REASON_WRMSR) {
-		v->exit.insn_len = vmread32(VMCS_EXIT_INSN_LEN);
-		v->exit.msr.index = (uint32_t)v->gpr[RCX];
-		v->exit.msr.write = reason == REASON_WRMSR;
-		stay = exit_msr(v);
-	} else if (reason == REASON_APIC_WRITE) {
-		stay = exit_apic_write(v, vmread32(VMCS_QUALIFICATION) & 0xfff);
-	} else if (reason == REASON_EOI) {
-		stay = exit_eoi(v, (uint8_t)vmread(VMCS_QUALIFICATION));
-	} else {
-		v->exit.kind = EXIT_UNKNOWN;
-		return true;
-	}
-	if (!stay)
-		vmx_of(v)->event = 0;
-	return stay;
+	if (reason == REASON_RDMSR || reason == REASON_WRMSR)
+		return exit_by_msr(v, reason);
+	if (reason == REASON_IO && !(vmread32(VMCS_QUALIFICATION) & IO_STRING))
+		return exit_by_io(v);
+	if (reason == REASON_APIC_WRITE || reason == REASON_EOI)
+		return exit_by_apic(v, reason);
+	v->exit.kind = EXIT_UNKNOWN;
+	return true;
 }
 
 void vmx_run(struct virt_vcpu *v)
