@@ -9,6 +9,8 @@
 
 #define APIC_MSR_COUNT 0x100u
 
+#define APART static __attribute__((noinline))
+
 static struct cpuid_answer *answer_of(struct vcpu *v)
 {
 	return &v->cpuid[(uint32_t)v->virt.gpr[RAX] % VCPU_CPUID_ANSWERS];
@@ -25,7 +27,7 @@ static inline bool answer(struct vcpu *v)
 	return inbox_is_on(&v->inbox);
 }
 
-static __attribute__((noinline)) bool ask(struct vcpu *v)
+APART bool ask(struct vcpu *v)
 {
 	const struct cpuid_view view = {
 		.apic_id = v->index,
@@ -60,33 +62,36 @@ void exit_forget(struct vcpu *v)
 }
 
 /* A register of the x2APIC, where speed counts; msr_exit() has the same for all others. */
-static void write_x2apic(struct vcpu *v, const struct vm_exit *e)
+static void write_x2apic(struct vcpu *v, uint32_t index, uint64_t value)
 {
-	uint64_t value = v->virt.gpr[RDX] << 32 | (uint32_t)v->virt.gpr[RAX];
-	struct vlapic_effect effect = vlapic_msr_write(&v->apic, e->msr.index, value, vcpu_tsc(v));
+	struct vlapic_effect effect = vlapic_msr_write(&v->apic, index, value, vcpu_tsc(v));
 
 	if (effect.does & VLAPIC_FAULT) {
 		vcpu_fault(v, FAULT_GP, 0);
 		return;
 	}
-	virt->vcpu_skip(&v->virt, e->insn_len);
+	virt->vcpu_skip(&v->virt, 0);
 	if (effect.does & VLAPIC_TIMER)
 		v->deadline = VCPU_LOOK;
 	if (effect.does & ~(uint32_t)(VLAPIC_TIMER | VLAPIC_PRIORITY))
 		intr_effect(v, &effect);
 }
 
-bool exit_msr(struct virt_vcpu *virtual)
+static inline uint64_t msr_value(const struct vcpu *v)
 {
-	struct vcpu *v = vcpu_of(virtual);
-	const struct vm_exit *e = &virtual->exit;
+	return v->virt.gpr[RDX] << 32 | (uint32_t)v->virt.gpr[RAX];
+}
 
-	if (e->msr.write && e->msr.index - APIC_MSR_BASE < APIC_MSR_COUNT) {
-		write_x2apic(v, e);
+APART bool access_msr(struct vcpu *v, bool write)
+{
+	uint32_t index = (uint32_t)v->virt.gpr[RCX];
+
+	if (write && index - APIC_MSR_BASE < APIC_MSR_COUNT) {
+		write_x2apic(v, index, msr_value(v));
 	} else {
-		msr_exit(v, e);
+		msr_exit(v, index, write);
 		v->deadline = VCPU_LOOK;
-		if (e->msr.index == APIC_BASE_MSR)
+		if (index == APIC_BASE_MSR)
 			exit_forget(v);
 	}
 	return !vcpu_ready(v);
@@ -112,6 +117,42 @@ bool exit_eoi(struct virt_vcpu *virtual, uint8_t vector)
 	return !vcpu_ready(v);
 }
 
+/* For what changes nothing in this VCPU but its deadline: nothing else need be looked at. */
+static inline bool step_over(struct vcpu *v)
+{
+	virt->vcpu_skip(&v->virt, 0);
+	return inbox_is_on(&v->inbox);
+}
+
+APART bool write_icr(struct vcpu *v)
+{
+	return intr_ipi(v, msr_value(v)) ? step_over(v) : access_msr(v, true);
+}
+
+APART bool write_timer(struct vcpu *v, uint32_t index)
+{
+	/* The guest's TSC at the exit is the time of the write. */
+	uint64_t end = vlapic_arm(&v->apic, index, msr_value(v), v->virt.exit_tsc + v->tsc_offset);
+
+	if (!end)
+		return access_msr(v, true);
+	vcpu_armed(v, end);
+	return step_over(v);
+}
+
+/* Without a frame of its own. */
+bool exit_msr(struct virt_vcpu *virtual, bool write)
+{
+	struct vcpu *v = vcpu_of(virtual);
+	uint32_t index = (uint32_t) virtual->gpr[RCX];
+
+	if (write && index == APIC_MSR_BASE + APIC_ICR_LO)
+		return write_icr(v);
+	if (write && (index == APIC_MSR_BASE + APIC_TIMER_INITIAL || index == APIC_DEADLINE_MSR))
+		return write_timer(v, index);
+	return access_msr(v, write);
+}
+
 /* A device may do anything, but where there is none nothing has changed. */
 bool exit_io(struct virt_vcpu *virtual, uint16_t port, unsigned size, bool in)
 {
@@ -123,7 +164,7 @@ bool exit_io(struct virt_vcpu *virtual, uint16_t port, unsigned size, bool in)
 	}
 	if (in)
 		insn_store(&virtual->gpr[RAX], UINT64_MAX, size);
-	return inbox_full(&v->inbox);
+	return inbox_is_on(&v->inbox);
 }
 
 void exit_dispatch(struct vcpu *v)

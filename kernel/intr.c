@@ -191,6 +191,16 @@ void intr_effect(struct vcpu *v, const struct vlapic_effect *effect)
 		inbox_signal(&v->inbox, INBOX_INIT);
 }
 
+bool intr_ipi(struct vcpu *v, uint64_t icr)
+{
+	int target = vlapic_ipi(&v->apic, &v->vm->bus, icr);
+
+	if (target < 0)
+		return false;
+	vcpu_notify(v->vm->vcpu[target], inbox_post(&v->vm->vcpu[target]->inbox, (uint8_t)icr, false));
+	return true;
+}
+
 static void raise_callback(struct vm *vm, const struct db_effect *effect)
 {
 	spinlock_lock(&vm->chip_lock);

@@ -20,6 +20,9 @@ void intr_set_line(struct vm *vm, unsigned line, bool high);
 /* Does what a LAPIC operation left to do, all but injecting #GP. The VCPU's CPU. */
 void intr_effect(struct vcpu *v, const struct vlapic_effect *effect);
 
+/* An IPI that needs nothing but to be posted, and noted in the ICR. False: another; nothing was done. The VCPU's CPU. */
+bool intr_ipi(struct vcpu *v, uint64_t icr);
+
 /* Does what a doorbell operation left to do. Any CPU; while "ringing" (kernel/doorbells.c). */
 void intr_doorbell(struct vm *vm, const struct db_effect *effect);
 

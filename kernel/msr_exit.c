@@ -5,14 +5,13 @@
 #include "kernel/intr.h"
 #include "kernel/vcpu.h"
 
-#define MSR_TSC          0x10u
-#define MSR_TSC_DEADLINE 0x6e0u
+#define MSR_TSC 0x10u
 
 static bool apic_read(struct vcpu *v, uint32_t index, uint64_t *value)
 {
 	if (index == APIC_BASE_MSR)
 		*value = vlapic_base_read(&v->apic);
-	else if (index == MSR_TSC_DEADLINE)
+	else if (index == APIC_DEADLINE_MSR)
 		*value = vlapic_tsc_deadline_read(&v->apic, vcpu_tsc(v));
 	else
 		return vlapic_msr_read(&v->apic, index, value, vcpu_tsc(v));
@@ -25,7 +24,7 @@ static bool apic_write(struct vcpu *v, uint32_t index, uint64_t value)
 
 	if (index == APIC_BASE_MSR)
 		effect = vlapic_base_write(&v->apic, value);
-	else if (index == MSR_TSC_DEADLINE)
+	else if (index == APIC_DEADLINE_MSR)
 		effect = vlapic_tsc_deadline_write(&v->apic, value, vcpu_tsc(v));
 	else
 		effect = vlapic_msr_write(&v->apic, index, value, vcpu_tsc(v));
@@ -73,18 +72,18 @@ static bool access_msr(struct vcpu *v, uint32_t index, bool write, uint64_t *val
 	return false;
 }
 
-bool msr_exit(struct vcpu *v, const struct vm_exit *e)
+bool msr_exit(struct vcpu *v, uint32_t index, bool write)
 {
 	uint64_t *gpr = v->virt.gpr, value = gpr[RDX] << 32 | (uint32_t)gpr[RAX];
 
-	if (!access_msr(v, e->msr.index, e->msr.write, &value)) {
+	if (!access_msr(v, index, write, &value)) {
 		vcpu_fault(v, FAULT_GP, 0);
 		return true;
 	}
-	if (!e->msr.write) {
+	if (!write) {
 		gpr[RAX] = (uint32_t)value;
 		gpr[RDX] = value >> 32;
 	}
-	virt->vcpu_skip(&v->virt, e->insn_len);
+	virt->vcpu_skip(&v->virt, 0);
 	return true;
 }

@@ -79,7 +79,7 @@ bool pio_string(struct vcpu *v, const struct vm_exit *e)
 			insn_store(&gpr[RCX], count - 1, size);
 	}
 	if (count <= 1)
-		virt->vcpu_skip(&v->virt, e->insn_len);
+		virt->vcpu_skip(&v->virt, 0);
 	return true;
 }
 

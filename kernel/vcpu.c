@@ -213,6 +213,22 @@ static __attribute__((noinline)) void hand_over(struct vcpu *v)
 	v->apic.changed = false;
 }
 
+static __attribute__((noinline)) void renew_deadline(struct vcpu *v)
+{
+	set_deadline(v);
+	virt_deadline(&v->virt, v->deadline);
+}
+
+void vcpu_armed(struct vcpu *v, uint64_t end)
+{
+	/*
+	 * Not before the slice ends, and nothing else was: it stays so. `end` is ahead of the guest's TSC, so that as host
+	 * TSC it is right, or has wrapped and is small.
+	 */
+	if (v->deadline != v->slice_end || end - v->tsc_offset < v->slice_end)
+		renew_deadline(v);
+}
+
 bool vcpu_ready(struct vcpu *v)
 {
 	if (inbox_full(&v->inbox) || v->state != VCPU_RUNNING)

@@ -34,6 +34,12 @@ _Noreturn void vcpu_run_all(void);
  */
 bool vcpu_ready(struct vcpu *v);
 
+/*
+ * After vlapic_arm() (`end` is what it said), going straight back: v->deadline with the timer's new time in it. Owner
+ * CPU.
+ */
+void vcpu_armed(struct vcpu *v, uint64_t end);
+
 /* v->deadline when it has to be worked out again: a timer may have changed. */
 #define VCPU_LOOK 0
 

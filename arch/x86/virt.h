@@ -49,12 +49,7 @@ enum exit_kind {
 
 struct vm_exit {
 	enum exit_kind kind;
-	uint32_t insn_len; /* EXIT_STRING_IO, exit_msr(): for vcpu_skip() */
 	union {
-		struct {
-			uint32_t index;
-			bool write;
-		} msr; /* exit_msr(); value in EDX:EAX */
 		struct {
 			uint16_t port;
 			uint8_t size, address_size; /* bytes */
@@ -112,7 +107,7 @@ enum call_mode { CALL_USER, CALL_32, CALL_64 }; /* CPL above 0; or the mode of t
  */
 bool exit_cpuid(struct virt_vcpu *v);
 bool exit_hypercall(struct virt_vcpu *v, enum call_mode mode);
-bool exit_msr(struct virt_vcpu *v);
+bool exit_msr(struct virt_vcpu *v, bool write);
 bool exit_io(struct virt_vcpu *v, uint16_t port, unsigned size, bool in);
 /* The guest has written the LAPIC register at `offset` of its page, and the value is there. */
 bool exit_apic_write(struct virt_vcpu *v, uint32_t offset);
@@ -185,7 +180,7 @@ struct virt_ops {
 	 * no exit where the CPU has them, but for writes of EFER and TSC. False: #GP.
 	 */
 	bool (*vcpu_msr_write)(struct virt_vcpu *v, uint32_t index, uint64_t value);
-	/* Steps over the exiting instruction: RIP, and the end of an interrupt shadow. */
+	/* Steps over the exiting instruction: RIP, and the end of an interrupt shadow. 0: it was no access to memory. */
 	void (*vcpu_skip)(struct virt_vcpu *v, uint32_t insn_len);
 
 	/* Events: at most one an entry; an exception may have an error code (-1: none). */

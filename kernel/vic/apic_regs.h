@@ -88,6 +88,7 @@ enum apic_slot {
 
 /* IA32_APIC_BASE (MSR 0x1b) */
 #define APIC_BASE_MSR     0x1bu
+#define APIC_DEADLINE_MSR 0x6e0u /* IA32_TSC_DEADLINE */
 #define APIC_BASE_BSP     (1ull << 8)
 #define APIC_BASE_EXTD    (1ull << 10)
 #define APIC_BASE_EN      (1ull << 11)

@@ -5,6 +5,7 @@
 
 #include "apic_msg.h"
 #include "apic_regs.h"
+#include "apic_regs.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -47,6 +48,24 @@ bool icr_decode(uint64_t icr, bool wide, struct apic_msg *msg);
  * (IOAPIC). APIC_MODE_LOWEST arbitrates, hence at most one bit. Any CPU, no lock.
  */
 uint32_t apic_bus_targets(struct apic_bus *bus, const struct apic_msg *msg, int sender);
+
+/*
+ * The VCPU that alone receives what this 64-bit ICR sends, by one look: it is fixed and physical, has no shorthand and a
+ * legal vector, and the destination is in x2APIC mode, with the ID of its index, as it has unless it is reset with
+ * another. -1: look at everything, as above. Any CPU, no lock.
+ */
+static inline int apic_bus_one(const struct apic_bus *bus, uint64_t icr)
+{
+	uint32_t id = (uint32_t)(icr >> 32);
+	uint64_t word;
+
+	/* The level's bit says nothing, see icr_decode(); an illegal vector has its upper half clear. */
+	if ((uint32_t)icr & ~(APIC_ICR_VECTOR | APIC_ICR_ASSERT) || !(icr & 0xf0) || id >= bus->count)
+		return -1;
+	word = atomic_load_explicit(&bus->face[id]->word, memory_order_acquire);
+	word &= ~LAPIC_FACE_CLUSTER;
+	return word == (LAPIC_FACE_X2APIC | LAPIC_FACE_HW | LAPIC_FACE_SW | id) ? (int)id : -1;
+}
 
 /* That arbitration alone: one VCPU of a set that is not empty, as a bit mask. Any CPU, no lock. */
 uint32_t apic_bus_arbitrate(struct apic_bus *bus, uint32_t among);

@@ -123,6 +123,19 @@ struct vlapic_effect vlapic_cr8_write(struct vlapic *v, uint8_t cr8);
 uint64_t vlapic_tsc_deadline_read(struct vlapic *v, uint64_t now);
 struct vlapic_effect vlapic_tsc_deadline_write(struct vlapic *v, uint64_t value, uint64_t now);
 
+/*
+ * What guests do all the time, and what nothing but the deadline follows from: arms the timer for a time to come, by MSR
+ * (the initial count, or IA32_TSC_DEADLINE). What vlapic_deadline() says then; 0: it is not that, nothing was changed, take
+ * the functions above.
+ */
+uint64_t vlapic_arm(struct vlapic *v, uint32_t msr, uint64_t value, uint64_t now);
+
+/*
+ * Likewise: writes the x2APIC's ICR for a fixed interrupt to one physical destination. The VCPU that gets it; -1: it is
+ * not that, or not so simple; nothing was changed.
+ */
+int vlapic_ipi(struct vlapic *v, const struct apic_bus *bus, uint64_t icr);
+
 /* When vlapic_tick() has something to do, in guest TSC; VLAPIC_NEVER: not at all. Cheap. */
 uint64_t vlapic_deadline(const struct vlapic *v);
 

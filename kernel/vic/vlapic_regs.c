@@ -282,6 +282,12 @@ struct vlapic_effect vlapic_msr_write(struct vlapic *v, uint32_t msr, uint64_t v
 	uint32_t bits = writable(v, rule, slot), high = (uint32_t)(value >> 32);
 	struct vlapic_effect e = { .does = VLAPIC_FAULT };
 
+	/* One for each interrupt. */
+	if (slot == APIC_EOI && !value && vlapic_is_x2apic(v)) {
+		e.does = 0;
+		vlapic_end(v, &e);
+		return e;
+	}
 	if (!vlapic_is_x2apic(v) || !(rule->x2apic & WO) || ((uint32_t)value & ~(bits | rule->read_only)) ||
 	    (high && slot != APIC_ICR_LO))
 		return e;
@@ -290,6 +296,17 @@ struct vlapic_effect vlapic_msr_write(struct vlapic *v, uint32_t msr, uint64_t v
 	e.does = 0;
 	write(v, slot, (uint32_t)value & bits, now, &e);
 	return e;
+}
+
+int vlapic_ipi(struct vlapic *v, const struct apic_bus *bus, uint64_t icr)
+{
+	int target = vlapic_is_x2apic(v) ? apic_bus_one(bus, icr) : -1;
+
+	if (target >= 0) {
+		v->page->slot[APIC_ICR_LO].low = (uint32_t)icr;
+		v->page->slot[APIC_ICR_LO].high = (uint32_t)(icr >> 32);
+	}
+	return target;
 }
 
 struct vlapic_effect vlapic_cr8_write(struct vlapic *v, uint8_t cr8)

@@ -118,6 +118,24 @@ struct vlapic_effect vlapic_tsc_deadline_write(struct vlapic *v, uint64_t value,
 	return (struct vlapic_effect){ .does = VLAPIC_TIMER | VLAPIC_PRIORITY };
 }
 
+uint64_t vlapic_arm(struct vlapic *v, uint32_t msr, uint64_t value, uint64_t now)
+{
+	if (value == 0 || (v->timer_armed && now >= v->timer_end))
+		return 0;
+	if (msr == APIC_MSR_BASE + APIC_TIMER_INITIAL) {
+		if (!timer_counts(v) || value > UINT32_MAX || !vlapic_is_x2apic(v))
+			return 0;
+		*vlapic_reg(v, APIC_TIMER_INITIAL) = (uint32_t)value;
+		timer_start(v, (uint32_t)value, now);
+	} else {
+		if (!timer_has_deadline(v) || value <= now)
+			return 0;
+		v->timer_end = value;
+	}
+	v->timer_armed = true;
+	return vlapic_deadline(v);
+}
+
 void vlapic_tsc_moved(struct vlapic *v, uint64_t from, uint64_t to)
 {
 	if (v->timer_armed && timer_counts(v))

@@ -316,6 +316,51 @@ static void end_of_time(void **state)
 	assert_true(vlapic_tick(v, 5));
 }
 
+/* The short way does what the long one does, or nothing. */
+static void armed_alike(void **state)
+{
+	static const uint32_t modes[] = { 0, PERIODIC, DEADLINE, PERIODIC | DEADLINE };
+	static const uint64_t values[] = {
+		0, 1, 1000, START, START + 1, START + 500, UINT32_MAX, UINT64_MAX
+	};
+	unsigned int short_ways = 0;
+
+	(void)state;
+	for (unsigned int i = 0; i < 4 * 8 * 2 * 2 * 2 * 3; i++) {
+		uint64_t value = values[i / 4 % 8], now = START + (i / 128 % 3) * 400, end;
+		uint32_t msr = i / 32 % 2 ? APIC_MSR_BASE + APIC_TIMER_INITIAL : APIC_DEADLINE_MSR;
+		struct lapic one, other;
+		struct vlapic *v = lapic_on(&one);
+		struct vlapic_effect effect;
+
+		if (i / 64 % 2)
+			vlapic_base_write(v, BASE_X2APIC);
+		wr(v, DIVIDE / 16, 11);
+		wr(v, LVT / 16, modes[i % 4] | (i / 384 ? MASKED : 0) | 0xee);
+		vlapic_msr_write(v, APIC_MSR_BASE + APIC_TIMER_DIVIDE, 11, START);
+		vlapic_msr_write(v, APIC_MSR_BASE + APIC_LVT_TIMER,
+		                 modes[i % 4] % (PERIODIC | DEADLINE) | (i / 384 ? MASKED : 0) | 0xee, START);
+		vlapic_msr_write(v, APIC_MSR_BASE + APIC_TIMER_INITIAL, 600, START);
+		other = one;
+		other.v.page = &other.page;
+		other.v.face.page = &other.page;
+		end = vlapic_arm(v, msr, value, now);
+		if (end) {
+			short_ways++;
+			effect = msr == APIC_DEADLINE_MSR ? vlapic_tsc_deadline_write(&other.v, value, now)
+			                                  : vlapic_msr_write(&other.v, msr, value, now);
+			assert_int_equal(effect.does, VLAPIC_TIMER | VLAPIC_PRIORITY);
+			assert_int_equal(end, vlapic_deadline(&other.v));
+			assert_true(end > now);
+		}
+		assert_memory_equal(&one.page, &other.page, sizeof(one.page));
+		assert_int_equal(one.v.timer_end, other.v.timer_end);
+		assert_int_equal(one.v.timer_armed, other.v.timer_armed);
+		assert_int_equal(one.v.irr_words, other.v.irr_words);
+	}
+	assert_in_range(short_ways, 50, 300);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -333,6 +378,7 @@ int main(void)
 		cmocka_unit_test(masked_deadline_expires),
 		cmocka_unit_test(tsc_moves),
 		cmocka_unit_test(end_of_time),
+		cmocka_unit_test(armed_alike),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

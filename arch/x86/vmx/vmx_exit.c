@@ -34,7 +34,6 @@ static enum exit_kind decode_string_io(struct virt_vcpu *v)
 	uint32_t qualification = vmread32(VMCS_QUALIFICATION);
 	struct vm_exit *e = &v->exit;
 
-	e->insn_len = vmread32(VMCS_EXIT_INSN_LEN);
 	e->io.port = (uint16_t)(qualification >> IO_PORT);
 	e->io.size = (uint8_t)((qualification & IO_SIZE) + 1);
 	e->io.in = qualification & IO_IN;

@@ -27,12 +27,11 @@ void vmx_set_timer(struct virt_vcpu *v)
 	v->timer_limit = atomic_load_explicit(&v->hv_ticks, memory_order_relaxed) + left / 16;
 }
 
-void vmx_skip(struct virt_vcpu *v, uint32_t insn_len)
+static __attribute__((noinline)) void step_in_full(uint64_t insn_len)
 {
 	uint64_t old = vmread(VMCS_GUEST_RIP), rip = old + insn_len, rflags = vmread(VMCS_GUEST_RFLAGS);
 	uint32_t state = vmread32(VMCS_GUEST_INTERRUPTIBILITY);
 
-	(void)v;
 	/* An instruction at the very end of 4 GiB: EIP wraps, RIP does not. */
 	vmwrite(VMCS_GUEST_RIP, (rip ^ old) >> 32 && !regs_are_64bit() ? (uint32_t)rip : rip);
 	if (state & SHADOW)
@@ -42,6 +41,29 @@ void vmx_skip(struct virt_vcpu *v, uint32_t insn_len)
 		vmwrite(VMCS_GUEST_RFLAGS, rflags & ~(uint64_t)RFLAGS_RF);
 	if (rflags & RFLAGS_TF)
 		vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_BS);
+}
+
+/* False: one of the special cases of step_in_full() is at hand. */
+static inline bool step(uint64_t insn_len)
+{
+	uint64_t rip = vmread(VMCS_GUEST_RIP) + insn_len;
+
+	if (__builtin_expect((uint32_t)rip < (uint32_t)insn_len ||
+	                             vmread(VMCS_GUEST_INTERRUPTIBILITY) & SHADOW ||
+	                             vmread(VMCS_GUEST_RFLAGS) & (RFLAGS_TF | RFLAGS_RF),
+	                     0))
+		return false;
+	vmwrite(VMCS_GUEST_RIP, rip);
+	return true;
+}
+
+void vmx_skip(struct virt_vcpu *v, uint32_t insn_len)
+{
+	uint64_t length = insn_len ? insn_len : vmread(VMCS_EXIT_INSN_LEN);
+
+	(void)v;
+	if (!step(length))
+		step_in_full(length);
 }
 
 /*
@@ -75,22 +97,13 @@ static inline bool handle(struct virt_vcpu *v, uint32_t reason)
 
 static __attribute__((noinline)) bool skip_and_handle(struct virt_vcpu *v, uint32_t reason)
 {
-	vmx_skip(v, vmread32(VMCS_EXIT_INSN_LEN));
+	step_in_full(vmread(VMCS_EXIT_INSN_LEN));
 	return handle(v, reason);
 }
 
-/* Does what vmx_skip() does, fast where none of the special cases is at hand. */
 static inline bool step_and_handle(struct virt_vcpu *v, uint32_t reason)
 {
-	uint64_t insn_len = vmread(VMCS_EXIT_INSN_LEN), rip = vmread(VMCS_GUEST_RIP) + insn_len;
-
-	if (__builtin_expect((uint32_t)rip < (uint32_t)insn_len ||
-	                             vmread(VMCS_GUEST_INTERRUPTIBILITY) & SHADOW ||
-	                             vmread(VMCS_GUEST_RFLAGS) & (RFLAGS_TF | RFLAGS_RF),
-	                     0))
-		return skip_and_handle(v, reason);
-	vmwrite(VMCS_GUEST_RIP, rip);
-	return handle(v, reason);
+	return step(vmread(VMCS_EXIT_INSN_LEN)) ? handle(v, reason) : skip_and_handle(v, reason);
 }
 
 /* After a handler that may have injected something, which the entry delivers. */
@@ -103,10 +116,7 @@ static inline bool leave(struct virt_vcpu *v, bool stop)
 
 static __attribute__((noinline)) bool exit_by_msr(struct virt_vcpu *v, uint32_t reason)
 {
-	v->exit.insn_len = vmread32(VMCS_EXIT_INSN_LEN);
-	v->exit.msr.index = (uint32_t)v->gpr[RCX];
-	v->exit.msr.write = reason == REASON_WRMSR;
-	return leave(v, exit_msr(v));
+	return leave(v, exit_msr(v, reason == REASON_WRMSR));
 }
 
 static __attribute__((noinline)) bool exit_by_io(struct virt_vcpu *v)
