@@ -258,6 +258,51 @@ static void crossing(void)
 
 static uint8_t page[4096] __attribute__((aligned(4096)));
 
+#ifdef __x86_64__
+static unsigned long directory[512] __attribute__((aligned(4096))),
+	table[2][512] __attribute__((aligned(4096)));
+
+/* At 5 GiB, where nothing else is. */
+#define ELSEWHERE (5ul << 30)
+
+static void map_code(unsigned which, unsigned by_table)
+{
+	directory[0] = (unsigned long)table[by_table] | 3;
+	table[by_table][0] = ((unsigned long)code + which * 4096) | 3;
+	__asm__ volatile("invlpg %0" : : "m"(*(volatile char *)ELSEWHERE) : "memory");
+}
+
+/* One address, other instructions: whoever remembers what an access was has to see that its code has changed. */
+static void changing_code(void)
+{
+	static const uint8_t store[] = { 0x89, 0x37, 0xc3 }; /* MOV [RDI], ESI; RET */
+	static const uint8_t load[] = { 0x8b, 0x07, 0xc3 };  /* MOV EAX, [RDI]; RET */
+	uint32_t (*access)(volatile uint32_t * at, uint32_t esi, uint32_t edx) = (void *)ELSEWHERE;
+	unsigned long *top, *pointers;
+
+	__asm__ volatile("mov %%cr3, %0" : "=r"(top));
+	pointers = (unsigned long *)(*top & ~0xffful);
+	pointers[5] = (unsigned long)directory | 3;
+	memcpy(code, store, sizeof(store));
+	memcpy(code + 4096, load, sizeof(load));
+	map_code(0, 0);
+	for (unsigned i = 1; i < 4; i++)
+		access(target, i, 0);
+	CHECK(*target == 3, "a store, again and again");
+	map_code(1, 0);
+	CHECK(access(target, 4, 0) == 3 && access(target, 5, 0) == 3 && *target == 3,
+	      "a load by another page there");
+	map_code(0, 1);
+	access(target, 6, 0);
+	access(target, 7, 0);
+	CHECK(*target == 7, "a store by another table there");
+	code[1] = 0x17; /* MOV [RDI], EDX */
+	access(target, 0, 8);
+	CHECK(*target == 8, "the store of another register in its place");
+	pointers[5] = 0;
+}
+#endif
+
 static void move_to(unsigned long base)
 {
 	cpu_wrmsr(MSR_APIC_BASE, (cpu_rdmsr(MSR_APIC_BASE) & BASE_BITS) | base);
@@ -304,6 +349,9 @@ void guest_main(void)
 	moves_without_modrm();
 	strings();
 	crossing();
+#ifdef __x86_64__
+	changing_code();
+#endif
 	*target = 0;
 	relocation();
 	report_end();

@@ -71,9 +71,7 @@ static void write_x2apic(struct vcpu *v, uint32_t index, uint64_t value)
 		return;
 	}
 	virt->vcpu_skip(&v->virt, 0);
-	if (effect.does & VLAPIC_TIMER)
-		v->deadline = VCPU_LOOK;
-	if (effect.does & ~(uint32_t)(VLAPIC_TIMER | VLAPIC_PRIORITY))
+	if (effect.does & ~(uint32_t)VLAPIC_PRIORITY)
 		intr_effect(v, &effect);
 }
 
@@ -102,8 +100,6 @@ bool exit_apic_write(struct virt_vcpu *virtual, uint32_t offset)
 	struct vcpu *v = vcpu_of(virtual);
 	struct vlapic_effect effect = vlapic_written(&v->apic, offset, vcpu_tsc(v));
 
-	if (effect.does & VLAPIC_TIMER)
-		v->deadline = VCPU_LOOK;
 	intr_effect(v, &effect);
 	return !vcpu_ready(v);
 }
@@ -186,9 +182,8 @@ void exit_dispatch(struct vcpu *v)
 			stuck = "string I/O on memory that cannot be reached";
 		break;
 	case EXIT_MMIO:
-		v->deadline = VCPU_LOOK;
 		/* Code, page tables or a stack where no memory is: no PC goes on in a defined way. */
-		if (e->mmio.fetch || e->mmio.walk || e->mmio.delivery || !mmio_exit(v, e))
+		if (e->mmio.stray || !mmio_exit(v, e))
 			stuck = "access to memory that cannot be emulated";
 		break;
 	case EXIT_HLT:

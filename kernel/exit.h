@@ -25,7 +25,7 @@ void pio_exit(struct vcpu *v, uint16_t port, unsigned size, bool in);
 bool pio_string(struct vcpu *v, const struct vm_exit *e);
 
 /* RDMSR, WRMSR (msr_exit.c). */
-bool msr_exit(struct vcpu *v, uint32_t index, bool write);
+void msr_exit(struct vcpu *v, uint32_t index, bool write);
 
 /*
  * Guest-linear memory for an emulated access, in the address space that guest_load() read from the registers.

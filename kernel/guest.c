@@ -22,6 +22,7 @@ void guest_load(struct vcpu *v, struct gwalk_cpu *cpu)
 	cpu->rflags = virt->vcpu_get(&v->virt, VREG_RFLAGS);
 	cpu->physical_bits = v->apic.config.phys_bits;
 	cpu->gigabyte_pages = v->vm->gigabyte_pages;
+	cpu->trail = NULL;
 	/* SDM vol. 3, "PAE Paging": the PDPTE registers count in that mode only. */
 	for (unsigned i = 0; i < 4 && (cpu->cr4 & CR4_PAE) && !(cpu->efer & EFER_LMA); i++)
 		cpu->pdpte[i] = virt->vcpu_get(&v->virt, VREG_PDPTE0 + i);

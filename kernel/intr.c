@@ -5,7 +5,7 @@
 #include "arch/x86/arch.h"
 #include "kernel/dev/clock.h"
 #include "kernel/doorbells.h"
-#include "kernel/vm.h"
+#include "kernel/vcpu.h"
 
 #define PIT_LINE       0
 #define IOAPIC_PIT_PIN 2 /* ISA line 0 is on pin 2 of every PC; the MADT says so */
@@ -177,6 +177,8 @@ static void face_changed(struct vcpu *v)
 
 void intr_effect(struct vcpu *v, const struct vlapic_effect *effect)
 {
+	if (effect->does & VLAPIC_TIMER)
+		v->deadline = VCPU_LOOK;
 	if (effect->does & VLAPIC_EOI)
 		end_of_interrupt(v->vm, effect->vector);
 	if (effect->does & VLAPIC_SEND)
@@ -300,47 +302,29 @@ void intr_tick(struct vm *vm)
 	spinlock_unlock(&vm->chip_lock);
 }
 
-static bool is_pic_port(uint16_t port)
-{
-	return port == 0x20 || port == 0x21 || port == 0xa0 || port == 0xa1 || port == 0x4d0 || port == 0x4d1;
-}
-
 #define PORT61 0x61
 
-bool intr_port_read(struct vm *vm, uint16_t port, uint8_t *value)
+void intr_port(struct vm *vm, uint16_t port, bool in, uint8_t *value)
 {
-	if (!(platform_ports[port] & PLATFORM_CHIP))
-		return false;
-	spinlock_lock(&vm->chip_lock);
-	if (is_pic_port(port)) {
-		*value = vpic_read(&vm->pic, port);
-		update_wire(vm); /* a poll command acknowledges */
-	} else if (port == PORT61) {
-		*value = vpit_port61_read(&vm->pit, pit_now());
-	} else {
-		*value = vpit_read(&vm->pit, port, pit_now());
-	}
-	spinlock_unlock(&vm->chip_lock);
-	return true;
-}
+	bool is_pit = port >= VPIT_CHANNEL0 && port <= VPIT_CONTROL;
 
-bool intr_port_write(struct vm *vm, uint16_t port, uint8_t value)
-{
-	if (!(platform_ports[port] & PLATFORM_CHIP))
-		return false;
 	spinlock_lock(&vm->chip_lock);
-	if (is_pic_port(port)) {
-		vpic_write(&vm->pic, port, value);
-		update_wire(vm);
-	} else {
-		if (port == PORT61)
-			vpit_port61_write(&vm->pit, value, pit_now());
-		else
-			vpit_write(&vm->pit, port, value, pit_now());
+	if (is_pit && in)
+		*value = vpit_read(&vm->pit, port, pit_now());
+	else if (is_pit)
+		vpit_write(&vm->pit, port, *value, pit_now());
+	else if (port == PORT61 && in)
+		*value = vpit_port61_read(&vm->pit, pit_now());
+	else if (port == PORT61)
+		vpit_port61_write(&vm->pit, *value, pit_now());
+	else if (in)
+		*value = vpic_read(&vm->pic, port);
+	else
+		vpic_write(&vm->pic, port, *value);
+	if (!in && (is_pit || port == PORT61))
 		run_pit(vm);
-	}
+	update_wire(vm); /* a read, too, may acknowledge: that of a poll command */
 	spinlock_unlock(&vm->chip_lock);
-	return true;
 }
 
 uint8_t intr_acknowledge(struct vm *vm)

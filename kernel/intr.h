@@ -30,9 +30,8 @@ void intr_doorbell(struct vm *vm, const struct db_effect *effect);
 uint32_t intr_ioapic_read(struct vm *vm, uint32_t offset);
 void intr_ioapic_write(struct vm *vm, uint32_t offset, uint32_t value);
 
-/* The 8259 pair's and the 8254's ports, and port 0x61. False: not one of them. Any CPU; takes chip_lock. */
-bool intr_port_read(struct vm *vm, uint16_t port, uint8_t *value);
-bool intr_port_write(struct vm *vm, uint16_t port, uint8_t value);
+/* A port of PLATFORM_CHIP (kernel/dev/platform.h): the 8259 pair's, the 8254's, 0x61. Any CPU; takes chip_lock. */
+void intr_port(struct vm *vm, uint16_t port, bool in, uint8_t *value);
 
 /* The interrupt acknowledge of an ExtINT: the 8259's vector. The VCPU's CPU; takes chip_lock. */
 uint8_t intr_acknowledge(struct vm *vm);

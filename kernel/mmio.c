@@ -6,10 +6,11 @@
 #include "kernel/string.h"
 #include "kernel/vcpu.h"
 
-#define IOAPIC_PAGE 0xfec00000ull
-#define EFER_LMA    (1u << 10)
-#define CS_LONG     (1u << 13) /* in a segment's access rights */
-#define CS_DEFAULT  (1u << 14)
+#define IOAPIC_PAGE   0xfec00000ull
+#define EFER_LMA      (1u << 10)
+#define CS_CONFORMING (1u << 2) /* in a segment's access rights */
+#define CS_LONG       (1u << 13)
+#define CS_DEFAULT    (1u << 14)
 
 static bool is_apic_page(const struct vcpu *v, uint64_t gpa)
 {
@@ -20,21 +21,28 @@ static bool is_apic_page(const struct vcpu *v, uint64_t gpa)
 /*
  * The page as a bus of 32-bit registers: a narrower read sees its part of the register it falls into.
  * SDM vol. 3, "Local APIC Register Address Map": 32-bit accesses at multiples of 16; the rest is undefined.
+ * False: nothing of this VCPU has changed, but maybe its inbox.
  */
-static void device(struct vcpu *v, uint64_t gpa, bool write, uint64_t *value)
+static bool device(struct vcpu *v, uint64_t gpa, bool write, uint64_t *value)
 {
 	uint32_t offset = gpa % PAGE_SIZE, aligned = offset & ~3u, part = offset % 4 * 8;
 
 	if (is_apic_page(v, gpa)) {
+		if (virt_delivers)
+			vlapic_resync(&v->apic);
 		if (write) {
 			struct vlapic_effect effect = vlapic_mmio_write(&v->apic, offset, (uint32_t)*value,
 			                                                vcpu_tsc(v));
 
-			intr_effect(v, &effect);
+			if (effect.does & ~(uint32_t)VLAPIC_PRIORITY)
+				intr_effect(v, &effect);
 		} else {
 			*value = vlapic_mmio_read(&v->apic, aligned, vcpu_tsc(v)) >> part;
+			v->deadline = VCPU_LOOK; /* it may have fired */
 		}
-	} else if (gpa >> 12 == IOAPIC_PAGE >> 12) {
+		return true;
+	}
+	if (gpa >> 12 == IOAPIC_PAGE >> 12) {
 		if (write)
 			intr_ioapic_write(v->vm, offset, (uint32_t)*value);
 		else
@@ -42,6 +50,7 @@ static void device(struct vcpu *v, uint64_t gpa, bool write, uint64_t *value)
 	} else if (!write) {
 		*value = UINT64_MAX;
 	}
+	return false;
 }
 
 /* One side of an instruction: RAM (the other half of a MOVS, or a walk into another page) or a device. */
@@ -85,11 +94,49 @@ static enum guest_result iterate(struct vcpu *v, const struct gwalk_cpu *walk, c
 /*
  * The last instructions decoded on a CPU: an EOI comes from the same few places all the time. What it means
  * follows from the bytes and the mode alone, so that an entry with the guest's bytes of now is right.
+ *
+ * Where these bytes are follows from the VM, the registers in `code` and the entries that the walk has read: as long as
+ * all are equal, with what was accessed marked so already, another walk would find the same.
  */
 static struct memo {
-	uint64_t words[2]; /* one byte more than an instruction can have */
-	struct insn insn;  /* length 0: nothing yet */
-} memos[MAX_CPUS][4];
+	uint64_t words[2];   /* one byte more than an instruction can have */
+	struct insn insn;    /* length 0: nothing yet */
+	const struct vm *vm; /* not NULL: a plain MOV, and the rest counts */
+	struct virt_code code;
+	struct gwalk_entry trail[GWALK_LEVELS];
+	const uint64_t *ram; /* the bytes */
+} __attribute__((aligned(64))) memos[MAX_CPUS][4];
+
+static inline struct memo *memo_of(const struct vcpu *v, uint64_t rip)
+{
+	return &memos[v->cpu][rip % 4];
+}
+
+/* Of 32 bits, with a register that is in gpr[] in the quick handlers; or an immediate. */
+static bool is_plain(const struct insn *insn)
+{
+	const unsigned here = 1u << RAX | 1u << RCX | 1u << RDX | 1u << RBX | 1u << RSI | 1u << RDI |
+	                      1u << R8 | 1u << R9 | 1u << R10 | 1u << R11;
+
+	return insn->op == INSN_MOV && insn->form != INSN_STRING && insn->size == 4 &&
+	       (insn->reg == INSN_NONE || here >> insn->reg & 1);
+}
+
+static inline bool is_unchanged(const struct gwalk_entry *entry)
+{
+	return *(const volatile uint64_t *)entry->at == entry->value;
+}
+
+static inline bool is_known(const struct memo *memo, const struct vm *vm, const struct virt_code *code)
+{
+	const struct gwalk_entry *trail = memo->trail;
+
+	return memo->vm == vm && memo->code.rip == code->rip && memo->code.cr3 == code->cr3 &&
+	       memo->code.cr0 == code->cr0 && memo->code.cr4 == code->cr4 && memo->code.efer == code->efer &&
+	       memo->code.cs == code->cs && is_unchanged(&trail[0]) && is_unchanged(&trail[1]) &&
+	       is_unchanged(&trail[2]) && is_unchanged(&trail[3]) && memo->ram[0] == memo->words[0] &&
+	       memo->ram[1] == memo->words[1];
+}
 
 static enum decode_mode mode_of(const struct gwalk_cpu *walk, const struct virt_segment *cs)
 {
@@ -124,10 +171,10 @@ static enum guest_result decode(struct vcpu *v, const struct gwalk_cpu *walk, ui
 }
 
 /* The instruction at CS:RIP. */
-static enum guest_result fetch(struct vcpu *v, const struct gwalk_cpu *walk, uint64_t rip,
-                               const struct insn **out)
+static enum guest_result fetch(struct vcpu *v, struct gwalk_cpu *walk, uint64_t rip, const struct insn **out)
 {
-	struct memo *memo = &memos[v->cpu][rip % 4];
+	struct memo *memo = memo_of(v, rip);
+	struct gwalk_entry trail[GWALK_LEVELS];
 	enum decode_mode mode;
 	enum guest_result result;
 	struct virt_segment cs;
@@ -138,7 +185,9 @@ static enum guest_result fetch(struct vcpu *v, const struct gwalk_cpu *walk, uin
 	mode = mode_of(walk, &cs);
 	if (mode != DECODE_64)
 		rip = (uint32_t)(cs.base + rip);
+	walk->trail = trail;
 	result = guest_translate(v, walk, rip, GWALK_FETCH, &gpa);
+	walk->trail = NULL;
 	if (result != GUEST_DONE)
 		return result;
 	room = (unsigned)(PAGE_SIZE - rip % PAGE_SIZE);
@@ -147,10 +196,44 @@ static enum guest_result fetch(struct vcpu *v, const struct gwalk_cpu *walk, uin
 	if (!ram)
 		return GUEST_LOST;
 	*out = &memo->insn;
-	if (room == sizeof(memo->words) && ram[0] == memo->words[0] && ram[1] == memo->words[1] &&
-	    memo->insn.mode == mode && memo->insn.length)
-		return GUEST_DONE;
-	return decode(v, walk, rip, ram, room, mode, memo);
+	memo->vm = NULL;
+	if (room < sizeof(memo->words) || ram[0] != memo->words[0] || ram[1] != memo->words[1] ||
+	    memo->insn.mode != mode || !memo->insn.length)
+		result = decode(v, walk, rip, ram, room, mode, memo);
+	/* CS's rights tell the CPL, but for conforming code. */
+	if (result == GUEST_DONE && room == sizeof(memo->words) && mode == DECODE_64 &&
+	    !(cs.rights & CS_CONFORMING) && is_plain(&memo->insn)) {
+		memo->vm = v->vm;
+		memo->code = v->virt.exit.mmio.code;
+		memo->ram = ram;
+		memcpy(memo->trail, trail, sizeof(trail));
+	}
+	return result;
+}
+
+bool exit_mmio(struct virt_vcpu *virtual)
+{
+	struct vcpu *v = vcpu_of(virtual);
+	struct vm_exit *e = &virtual->exit;
+	const struct memo *memo = memo_of(v, e->mmio.code.rip);
+	uint64_t *reg = &virtual->gpr[memo->insn.reg % INSN_REGISTERS], value;
+	bool changed;
+
+	if (!is_known(memo, v->vm, &e->mmio.code) || e->mmio.gpa % 4) {
+		e->kind = EXIT_UNKNOWN;
+		return true;
+	}
+	if (memo->insn.form == INSN_REGISTER_MEMORY) {
+		changed = device(v, e->mmio.gpa, false, &value);
+		*reg = (uint32_t)value;
+	} else {
+		value = memo->insn.reg == INSN_NONE ? memo->insn.immediate : *reg;
+		changed = device(v, e->mmio.gpa, true, &value);
+	}
+	virt->vcpu_skip(virtual, memo->insn.length);
+	if (!changed)
+		return inbox_is_on(&v->inbox);
+	return !vcpu_ready(v);
 }
 
 static void load_bases(struct vcpu *v, struct insn_cpu *cpu)
@@ -172,9 +255,6 @@ bool mmio_exit(struct vcpu *v, const struct vm_exit *e)
 	const struct insn *insn;
 	enum guest_result result;
 
-	/* Code, page tables or a stack where there is no memory: nothing defined follows. */
-	if (e->mmio.fetch || e->mmio.walk || e->mmio.delivery)
-		return false;
 	guest_load(v, &walk);
 	result = fetch(v, &walk, rip, &insn);
 	if (result != GUEST_DONE)

@@ -72,18 +72,17 @@ static bool access_msr(struct vcpu *v, uint32_t index, bool write, uint64_t *val
 	return false;
 }
 
-bool msr_exit(struct vcpu *v, uint32_t index, bool write)
+void msr_exit(struct vcpu *v, uint32_t index, bool write)
 {
 	uint64_t *gpr = v->virt.gpr, value = gpr[RDX] << 32 | (uint32_t)gpr[RAX];
 
 	if (!access_msr(v, index, write, &value)) {
 		vcpu_fault(v, FAULT_GP, 0);
-		return true;
+		return;
 	}
 	if (!write) {
 		gpr[RAX] = (uint32_t)value;
 		gpr[RDX] = value >> 32;
 	}
 	virt->vcpu_skip(&v->virt, 0);
-	return true;
 }

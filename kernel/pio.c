@@ -8,32 +8,25 @@
 #define RFLAGS_DF (1u << 10)
 
 /* The controllers are 8-bit devices: a wider access is one access a byte, as on an 8-bit bus. */
-static uint32_t read_port(struct vm *vm, uint16_t port, unsigned size)
+static uint32_t access_port(struct vm *vm, uint16_t port, unsigned size, bool in, uint32_t out)
 {
+	unsigned step = platform_ports[port] & PLATFORM_CHIP ? 1 : size;
 	uint32_t value = 0;
-	uint8_t byte;
 
-	if (!intr_port_read(vm, port, &byte))
-		return platform_in(vm, port, size);
-	value = byte;
-	for (unsigned i = 1; i < size; i++) {
-		if (!intr_port_read(vm, (uint16_t)(port + i), &byte))
-			byte = (uint8_t)platform_in(vm, (uint16_t)(port + i), 1);
-		value |= (uint32_t)byte << i * 8;
+	for (unsigned i = 0; i < size; i += step) {
+		uint16_t at = (uint16_t)(port + i);
+		uint8_t byte = (uint8_t)(out >> 8 * i);
+
+		if (platform_ports[at] & PLATFORM_CHIP) {
+			intr_port(vm, at, in, &byte);
+			value |= (uint32_t)byte << 8 * i;
+		} else if (in) {
+			value |= platform_in(vm, at, step) << 8 * i;
+		} else {
+			platform_out(vm, at, step, out >> 8 * i);
+		}
 	}
 	return value;
-}
-
-static void write_port(struct vm *vm, uint16_t port, unsigned size, uint32_t value)
-{
-	if (!intr_port_write(vm, port, (uint8_t)value)) {
-		platform_out(vm, port, size, value);
-		return;
-	}
-	for (unsigned i = 1; i < size; i++) {
-		if (!intr_port_write(vm, (uint16_t)(port + i), (uint8_t)(value >> i * 8)))
-			platform_out(vm, (uint16_t)(port + i), 1, value >> i * 8 & 0xff);
-	}
 }
 
 /* The access itself. The guest's fault comes before the device's effects. */
@@ -47,12 +40,12 @@ static enum guest_result transfer(struct vcpu *v, const struct vm_exit *e, const
 		result = guest_translate(v, walk, e->io.linear, GWALK_WRITE, &gpa);
 		if (result != GUEST_DONE)
 			return result;
-		value = read_port(v->vm, e->io.port, e->io.size);
+		value = access_port(v->vm, e->io.port, e->io.size, true, 0);
 		return guest_copy(v, walk, e->io.linear, &value, e->io.size, GWALK_WRITE);
 	}
 	result = guest_copy(v, walk, e->io.linear, &value, e->io.size, GWALK_READ);
 	if (result == GUEST_DONE)
-		write_port(v->vm, e->io.port, e->io.size, value);
+		access_port(v->vm, e->io.port, e->io.size, false, value);
 	return result;
 }
 
@@ -86,9 +79,8 @@ bool pio_string(struct vcpu *v, const struct vm_exit *e)
 void pio_exit(struct vcpu *v, uint16_t port, unsigned size, bool in)
 {
 	uint64_t *rax = &v->virt.gpr[RAX];
+	uint32_t value = access_port(v->vm, port, size, in, (uint32_t)*rax);
 
 	if (in)
-		insn_store(rax, read_port(v->vm, port, size), size);
-	else
-		write_port(v->vm, port, size, (uint32_t)*rax);
+		insn_store(rax, value, size);
 }

@@ -27,14 +27,6 @@
 #define FAULT_USER     4u
 #define FAULT_RESERVED 8u
 
-#define MAX_LEVELS 4
-
-/* An entry that the walk has used, where the guest has it. */
-struct used {
-	void *at;
-	uint64_t entry;
-};
-
 /* 32-bit paging has entries of 4 bytes, the other modes of 8. */
 static bool is_wide(const struct gwalk_cpu *cpu)
 {
@@ -105,9 +97,9 @@ static enum gwalk_result fault(const struct gwalk_cpu *cpu, unsigned access, uin
 }
 
 /* The processor's locked update of an entry, of which only flags in the low 32 bits change. */
-static bool update(const struct used *used, uint64_t marked, bool wide)
+static bool update(const struct gwalk_entry *used, uint64_t marked, bool wide)
 {
-	uint64_t expected = used->entry;
+	uint64_t expected = used->value;
 	uint32_t expected_low = (uint32_t)expected;
 
 	if (wide)
@@ -122,13 +114,13 @@ static bool update(const struct used *used, uint64_t marked, bool wide)
  * done, and this access the processor will not repeat. An entry that another VCPU has changed meanwhile is
  * not overwritten: false.
  */
-static bool mark_used(const struct used *used, unsigned depth, bool wide, unsigned access)
+static bool mark_used(const struct gwalk_entry *used, unsigned depth, bool wide, unsigned access)
 {
 	for (unsigned i = 0; i < depth; i++) {
 		bool dirty = i == depth - 1 && (access & GWALK_WRITE);
-		uint64_t marked = used[i].entry | ENTRY_ACCESSED | (dirty ? ENTRY_DIRTY : 0);
+		uint64_t marked = used[i].value | ENTRY_ACCESSED | (dirty ? ENTRY_DIRTY : 0);
 
-		if (marked != used[i].entry && !update(&used[i], marked, wide))
+		if (marked != used[i].value && !update(&used[i], marked, wide))
 			return false;
 	}
 	return true;
@@ -141,7 +133,7 @@ enum gwalk_result gwalk(const struct gwalk_cpu *cpu, const struct vm *vm, uint64
 	unsigned index_bits = wide ? 9 : 10, size = wide ? 8 : 4, shift = wide ? 21 : 22, depth = 0;
 	/* ENTRY_WRITE, _USER, _ACCESSED where every level has them, ENTRY_XD where none has it. */
 	uint64_t rights = UINT64_MAX, entry = cpu->cr3 | ENTRY_PRESENT, reserved = always_reserved(cpu);
-	struct used used[MAX_LEVELS];
+	struct gwalk_entry used[GWALK_LEVELS];
 
 	if (!(cpu->efer & EFER_LMA))
 		linear = (uint32_t)linear;
@@ -170,13 +162,15 @@ enum gwalk_result gwalk(const struct gwalk_cpu *cpu, const struct vm *vm, uint64
 		large = (entry & ENTRY_LARGE) && shift > 12 && is_large(cpu, shift, &reserved);
 		if (entry & reserved)
 			return fault(cpu, access, FAULT_PRESENT | FAULT_RESERVED, error_code);
-		used[depth++] = (struct used){ at, entry };
+		used[depth++] = (struct gwalk_entry){ at, entry };
 		rights &= entry ^ ENTRY_XD;
 		if (large || shift == 12)
 			break;
 	}
 	if (!is_permitted(cpu, rights, access))
 		return fault(cpu, access, FAULT_PRESENT, error_code);
+	for (unsigned i = 0; cpu->trail && i < GWALK_LEVELS; i++)
+		cpu->trail[i] = used[i < depth ? i : depth - 1];
 	*gpa = page_address(entry, shift) | (linear & BITS(shift - 1, 0));
 	/* Nearly always there is nothing to mark for a read. */
 	if ((!(rights & ENTRY_ACCESSED) || (access & GWALK_WRITE)) && !mark_used(used, depth, wide, access))

@@ -19,6 +19,13 @@ enum gwalk_result {
 	GWALK_RETRY, /* an entry changed under the walk: enter the guest again, it repeats the access */
 };
 
+/* A paging-structure entry as the walk read it, and where. */
+#define GWALK_LEVELS 4
+struct gwalk_entry {
+	void *at;
+	uint64_t value;
+};
+
 /* What decides a walk; CR0 and CR4 as the guest reads them. */
 struct gwalk_cpu {
 	uint64_t cr0, cr3, cr4, efer, rflags;
@@ -26,6 +33,8 @@ struct gwalk_cpu {
 	bool user;             /* CPL is 3; otherwise RFLAGS.AC lifts SMAP, as for every explicit access */
 	uint8_t physical_bits; /* MAXPHYADDR that the guest's CPUID shows: 32 to 52 */
 	bool gigabyte_pages;   /* the guest's CPUID shows 1-GByte pages */
+	struct gwalk_entry
+		*trail; /* with paging, GWALK_OK fills GWALK_LEVELS, the last one again; NULL: not wanted */
 };
 
 /*

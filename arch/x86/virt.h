@@ -47,6 +47,11 @@ enum exit_kind {
 	EXIT_SHUTDOWN,  /* triple fault */
 };
 
+/* Where the guest executes, and what but its page tables decides which bytes these are: for comparing only. */
+struct virt_code {
+	uint64_t rip, cr0, cr3, cr4, efer, cs; /* access rights */
+};
+
 struct vm_exit {
 	enum exit_kind kind;
 	union {
@@ -58,9 +63,8 @@ struct vm_exit {
 		} io;
 		struct {
 			uint64_t gpa;
-			bool write, fetch;
-			bool walk;     /* by the guest's own page walk */
-			bool delivery; /* by an event's delivery; the event is pending again */
+			bool stray; /* by a fetch, a page walk, or an event's delivery: that is pending again */
+			struct virt_code code;
 		} mmio;
 		uint8_t vector; /* EXIT_HOST_IRQ */
 	};
@@ -109,6 +113,8 @@ bool exit_cpuid(struct virt_vcpu *v);
 bool exit_hypercall(struct virt_vcpu *v, enum call_mode mode);
 bool exit_msr(struct virt_vcpu *v, bool write);
 bool exit_io(struct virt_vcpu *v, uint16_t port, unsigned size, bool in);
+/* An access of an instruction, with mmio.gpa and mmio.code in place. True with EXIT_UNKNOWN: take the long way. */
+bool exit_mmio(struct virt_vcpu *v);
 /* The guest has written the LAPIC register at `offset` of its page, and the value is there. */
 bool exit_apic_write(struct virt_vcpu *v, uint32_t offset);
 /* The guest has ended the level-triggered interrupt `vector`, and ISR says so. */

@@ -23,6 +23,18 @@
 #define IO_STRING (1u << 4)
 #define IO_PORT   16
 
+/* SDM vol. 3, "Exit Qualification for EPT Violations". */
+#define EPT_FETCH        (1u << 2)
+#define EPT_LINEAR       (1u << 7)
+#define EPT_TRANSLATED   (1u << 8)
+#define EPT_IRET_UNBLOCK (1u << 12)
+
+/* An access of an instruction to its operand. */
+static inline bool is_data_access(uint32_t ept)
+{
+	return (ept & (EPT_LINEAR | EPT_TRANSLATED | EPT_FETCH)) == (EPT_LINEAR | EPT_TRANSLATED);
+}
+
 #define CR0_NW   (1ull << 29)
 #define CR0_CD   (1ull << 30)
 #define EFER_LMA (1ull << 10)
@@ -172,7 +184,7 @@ void apic_base(struct virt_vcpu *v, uint64_t base);
 void apic_requests(struct virt_vcpu *v, int irr, int isr);
 void apic_load(struct vmx_vcpu *b);
 void apic_unload(struct vmx_vcpu *b);
-/* Fills v->exit.mmio but for `delivery`: true if that is to be filled, too. */
+/* Fills in v->exit.mmio.gpa. True: an instruction reads or writes data. */
 bool apic_access(struct virt_vcpu *v);
 
 /* vmx_exit.c: what an exit was, with v->exit filled in. */

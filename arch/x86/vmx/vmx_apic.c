@@ -6,13 +6,10 @@
 #include "arch/x86/insn.h"
 
 /* SDM vol. 3, "Exit Qualification for APIC-Access VM Exits". */
-#define ACCESS_OFFSET   0xfffu
-#define ACCESS_TYPE     12
-#define ACCESS_READ     0u
-#define ACCESS_WRITE    1u
-#define ACCESS_FETCH    2u
-#define ACCESS_DELIVERY 3u
-#define ACCESS_PHYSICAL 10u /* by an event's delivery; above: by a page walk */
+#define ACCESS_OFFSET 0xfffu
+#define ACCESS_TYPE   12
+#define ACCESS_READ   0u
+#define ACCESS_WRITE  1u
 
 #define INVEPT_ONE 1ull
 
@@ -128,11 +125,7 @@ void apic_unload(struct vmx_vcpu *b)
 bool apic_access(struct virt_vcpu *v)
 {
 	uint32_t qualification = vmread32(VMCS_QUALIFICATION), type = qualification >> ACCESS_TYPE & 0xf;
-	struct vm_exit *e = &v->exit;
 
-	e->mmio.gpa = vmx_of(v)->apic_gpa | (qualification & ACCESS_OFFSET);
-	e->mmio.write = type == ACCESS_WRITE;
-	e->mmio.fetch = type == ACCESS_FETCH;
-	e->mmio.walk = type > ACCESS_PHYSICAL;
-	return type == ACCESS_DELIVERY || type == ACCESS_PHYSICAL;
+	v->exit.mmio.gpa = vmx_of(v)->apic_gpa | (qualification & ACCESS_OFFSET);
+	return type == ACCESS_READ || type == ACCESS_WRITE;
 }

@@ -13,13 +13,6 @@
 /* SDM vol. 3, "VM-Exit Instruction-Information Field as Used for INS and OUTS": the address size. */
 #define INFO_ADDRESS_SIZE 7
 
-/* SDM vol. 3, "Exit Qualification for EPT Violations". */
-#define EPT_WRITE        (1u << 1)
-#define EPT_FETCH        (1u << 2)
-#define EPT_LINEAR       (1u << 7)
-#define EPT_TRANSLATED   (1u << 8)
-#define EPT_IRET_UNBLOCK (1u << 12)
-
 /*
  * Reasons of instructions that this platform does not have: GETSEC, RSM, those of VMX from VMCLEAR to VMXON,
  * MWAIT, MONITOR, INVEPT, INVVPID, XSETBV, VMFUNC, ENCLS.
@@ -82,24 +75,23 @@ static void block_nmi_again(void)
 	vmwrite(VMCS_GUEST_INTERRUPTIBILITY, vmread(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKED_BY_NMI);
 }
 
+/* What exit_by_access() has left to do: mmio.gpa and mmio.code are there. */
 static enum exit_kind decode_ept(struct virt_vcpu *v)
 {
-	uint64_t qualification = vmread(VMCS_QUALIFICATION);
-	struct vm_exit *e = &v->exit;
+	uint32_t qualification = vmread32(VMCS_QUALIFICATION);
+	bool delivery = redeliver(vmx_of(v));
 
-	e->mmio.gpa = vmread(VMCS_GUEST_PHYSICAL);
-	e->mmio.write = qualification & EPT_WRITE;
-	e->mmio.fetch = qualification & EPT_FETCH;
-	e->mmio.walk = (qualification & (EPT_LINEAR | EPT_TRANSLATED)) != (EPT_LINEAR | EPT_TRANSLATED);
-	e->mmio.delivery = redeliver(vmx_of(v));
-	if ((qualification & EPT_IRET_UNBLOCK) && !e->mmio.delivery)
+	v->exit.mmio.stray = delivery || !is_data_access(qualification);
+	if ((qualification & EPT_IRET_UNBLOCK) && !delivery)
 		block_nmi_again();
 	return EXIT_MMIO;
 }
 
 static enum exit_kind decode_apic_access(struct virt_vcpu *v)
 {
-	v->exit.mmio.delivery = apic_access(v) && redeliver(vmx_of(v));
+	bool delivery = redeliver(vmx_of(v));
+
+	v->exit.mmio.stray = !apic_access(v) || delivery;
 	return EXIT_MMIO;
 }
 

@@ -131,6 +131,32 @@ static __attribute__((noinline)) bool exit_by_apic(struct virt_vcpu *v, uint32_t
 	return leave(v, reason == REASON_EOI ? exit_eoi(v, (uint8_t)what) : exit_apic_write(v, what & 0xfff));
 }
 
+/* Short only for an access that an instruction itself makes to data, while nothing is being delivered. */
+static __attribute__((noinline)) bool exit_by_access(struct virt_vcpu *v, uint32_t reason)
+{
+	uint32_t qualification = vmread32(VMCS_QUALIFICATION);
+	bool plain;
+
+	if (reason == REASON_APIC_ACCESS) {
+		plain = apic_access(v);
+	} else {
+		plain = is_data_access(qualification) && !(qualification & EPT_IRET_UNBLOCK);
+		v->exit.mmio.gpa = vmread(VMCS_GUEST_PHYSICAL);
+	}
+	v->exit.mmio.code = (struct virt_code){
+		.rip = vmread(VMCS_GUEST_RIP),
+		.cr0 = vmread(VMCS_GUEST_CR0),
+		.cr3 = vmread(VMCS_GUEST_CR3),
+		.cr4 = vmread(VMCS_GUEST_CR4),
+		.efer = vmread(VMCS_GUEST_EFER),
+		.cs = vmread(vmx_segment_field(VMCS_GUEST_RIGHTS, SEG_CS)),
+	};
+	if (plain && !(vmread32(VMCS_VECTORING_EVENT) & EVENT_VALID))
+		return leave(v, exit_mmio(v));
+	v->exit.kind = EXIT_UNKNOWN;
+	return true;
+}
+
 /* Without a frame: what needs one is in a function of its own. */
 bool vmx_exit(struct virt_vcpu *v)
 {
@@ -144,6 +170,8 @@ bool vmx_exit(struct virt_vcpu *v)
 		return exit_by_msr(v, reason);
 	if (reason == REASON_IO && !(vmread32(VMCS_QUALIFICATION) & IO_STRING))
 		return exit_by_io(v);
+	if (reason == REASON_EPT_VIOLATION || reason == REASON_APIC_ACCESS)
+		return exit_by_access(v, reason);
 	if (reason == REASON_APIC_WRITE || reason == REASON_EOI)
 		return exit_by_apic(v, reason);
 	v->exit.kind = EXIT_UNKNOWN;
