@@ -57,9 +57,12 @@ int64_t doorbells_ring(struct vm *vm, const uint64_t arg[4])
 	result = db_resolve(&vm->doorbells, arg[0], &far, &to);
 	if (result >= 0) {
 		struct vm *target = vms[far];
-		struct db_effect effect = db_ring(&target->doorbells, to, tsc_now());
+		struct db_vm *db = &target->doorbells;
+		/* Without a budget it does not matter when. */
+		struct db_effect effect = db_ring(db, to, db->budget ? tsc_now() : 0);
 
-		intr_doorbell(target, &effect);
+		if (effect.what != DB_NOTHING)
+			intr_doorbell(target, effect);
 		result = effect.result;
 	}
 	ring_end(cpu);
@@ -73,7 +76,7 @@ int64_t doorbells_kick(struct vm *vm, const uint64_t arg[4])
 
 	ring_begin(cpu);
 	effect = db_kick(&vm->doorbells, arg[0]);
-	intr_doorbell(vm, &effect);
+	intr_doorbell(vm, effect);
 	ring_end(cpu);
 	return effect.result;
 }
@@ -117,7 +120,7 @@ static void raise_after(struct vm *vm, const struct db_effect *effect)
 
 	ring_begin(cpu);
 	spinlock_unlock(&db_lock);
-	intr_doorbell(vm, effect);
+	intr_doorbell(vm, *effect);
 	ring_end(cpu);
 }
 
@@ -134,7 +137,7 @@ static void raise_groups_after(struct vm *vm, uint32_t vcpus, uint32_t groups)
 		if ((vcpus >> vcpu & 1) && (groups >> group & 1)) {
 			struct db_effect effect = db_raise(&vm->doorbells, vcpu, group);
 
-			intr_doorbell(vm, &effect);
+			intr_doorbell(vm, effect);
 		}
 	}
 	ring_end(cpu);
@@ -299,7 +302,7 @@ void doorbells_tick(struct vm *vm)
 
 	ring_begin(cpu);
 	while (db_due(&vm->doorbells, now, &cursor, &effect))
-		intr_doorbell(vm, &effect);
+		intr_doorbell(vm, effect);
 	ring_end(cpu);
 }
 

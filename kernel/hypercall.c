@@ -86,11 +86,20 @@ static __attribute__((noinline)) bool call(struct vcpu *v, enum call_mode mode)
 	return inbox_is_on(&v->inbox);
 }
 
-/* BH_VERSION, without arguments, is the null call: it shows what a call costs at least. */
+static __attribute__((noinline)) bool ring(struct vcpu *v)
+{
+	v->virt.gpr[RAX] = (uint64_t)doorbells_ring(v->vm, &v->virt.gpr[RDI]);
+	return inbox_is_on(&v->inbox);
+}
+
+/*
+ * BH_VERSION, without arguments, is the null call: it shows what a call costs at least. A ring, of one argument, is the call
+ * that all others are for.
+ */
 bool exit_hypercall(struct virt_vcpu *v, enum call_mode mode)
 {
 	if (mode != CALL_64 || v->gpr[RAX] != BH_VERSION)
-		return call(vcpu_of(v), mode);
+		return mode == CALL_64 && v->gpr[RAX] == BH_RING ? ring(vcpu_of(v)) : call(vcpu_of(v), mode);
 	v->gpr[RAX] = BH_ABI_VERSION;
 	return inbox_is_on(&vcpu_of(v)->inbox);
 }

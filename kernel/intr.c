@@ -199,7 +199,7 @@ bool intr_ipi(struct vcpu *v, uint64_t icr)
 
 	if (target < 0)
 		return false;
-	vcpu_notify(v->vm->vcpu[target], inbox_post(&v->vm->vcpu[target]->inbox, (uint8_t)icr, false));
+	vcpu_notify(v->vm->vcpu[target], post_fixed(v->vm->vcpu[target], (uint8_t)icr, false));
 	return true;
 }
 
@@ -213,22 +213,22 @@ static void raise_callback(struct vm *vm, const struct db_effect *effect)
 	spinlock_unlock(&vm->chip_lock);
 }
 
-void intr_doorbell(struct vm *vm, const struct db_effect *effect)
+static __attribute__((noinline)) void raise_slowly(struct vm *vm, struct db_effect effect)
 {
-	switch (effect->what) {
-	case DB_NOTHING:
-		break;
-	case DB_VECTOR:
-		vcpu_notify(vm->vcpu[effect->vcpu],
-		            post_fixed(vm->vcpu[effect->vcpu], effect->vector, false));
-		break;
-	case DB_LINE:
-		raise_callback(vm, effect);
-		break;
-	case DB_LATER:
+	if (effect.what == DB_LINE)
+		raise_callback(vm, &effect);
+	else if (effect.what == DB_LATER)
 		intr_deadline(vm, db_deadline(&vm->doorbells));
-		break;
-	}
+}
+
+void intr_doorbell(struct vm *vm, struct db_effect effect)
+{
+	struct vcpu *v = vm->vcpu[effect.vcpu];
+
+	if (effect.what != DB_VECTOR)
+		raise_slowly(vm, effect);
+	else
+		vcpu_notify(v, post_fixed(v, effect.vector, false));
 }
 
 uint32_t intr_ioapic_read(struct vm *vm, uint32_t offset)

@@ -6,9 +6,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "kernel/vic/doorbell.h"
+
 struct vm;
 struct vcpu;
-struct db_effect;
 struct vlapic_effect;
 
 /*
@@ -24,7 +25,7 @@ void intr_effect(struct vcpu *v, const struct vlapic_effect *effect);
 bool intr_ipi(struct vcpu *v, uint64_t icr);
 
 /* Does what a doorbell operation left to do. Any CPU; while "ringing" (kernel/doorbells.c). */
-void intr_doorbell(struct vm *vm, const struct db_effect *effect);
+void intr_doorbell(struct vm *vm, struct db_effect effect);
 
 /* IOAPIC page at `offset`. Any CPU; takes chip_lock. */
 uint32_t intr_ioapic_read(struct vm *vm, uint32_t offset);

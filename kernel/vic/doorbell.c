@@ -27,7 +27,7 @@ void db_init(struct db_vm *db, struct db_port *ports, struct apic_bus *bus, unsi
 
 static uint32_t places_of(const struct db_vm *db, const struct db_route *route, uint32_t word, uint32_t port)
 {
-	return route->places(db, WORD_VCPU(word), BH_PORT_GROUP(port));
+	return route->places ? route->places(db, BH_PORT_GROUP(port)) : 1u << WORD_VCPU(word);
 }
 
 /* One VCPU of a route's places: the only one, or whom the LAPICs' arbitration picks now. */
@@ -51,10 +51,31 @@ static bool is_masked(const struct db_vm *db, uint32_t port)
 }
 
 /*
+ * The short way of a ring, `plain`, is compiled without what the other one looks at: other routes than `native`, budgets.
+ */
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE void raise(const struct db_vm *db, const struct db_route *route, bool plain, unsigned vcpu,
+                  unsigned group, struct db_effect *effect)
+{
+	uint8_t vector = atomic_load_explicit(&db->vector[vcpu][group], memory_order_relaxed);
+
+	if (!plain && route->raise) {
+		route->raise(vcpu, group, effect);
+		return;
+	}
+	/* No vector yet: the bit waits, and whoever registers one raises what has gathered. */
+	effect->what = vector ? DB_VECTOR : DB_NOTHING;
+	effect->vcpu = (uint8_t)vcpu;
+	effect->vector = vector;
+}
+
+/*
  * The bit is set and not masked: tell the consumer. It clears the summary bit before it reads the word, so a summary
  * bit that is still set belongs to a scan that will see our bit.
  */
-static struct db_effect announce(struct db_vm *db, const struct db_route *route, unsigned vcpu, uint32_t port)
+INLINE struct db_effect announce_by(struct db_vm *db, const struct db_route *route, bool plain, unsigned vcpu,
+                                    uint32_t port)
 {
 	struct bh_control *control = atomic_load_explicit(&db->page[vcpu].control, memory_order_acquire);
 	unsigned group = BH_PORT_GROUP(port);
@@ -65,29 +86,13 @@ static struct db_effect announce(struct db_vm *db, const struct db_route *route,
 	count(&db->port[port].upcalls);
 	count(shared(&control->upcalls));
 	effect.port = port;
-	route->raise(db, vcpu, group, &effect);
+	raise(db, route, plain, vcpu, group, &effect);
 	return effect;
 }
 
-int db_resolve(const struct db_vm *db, uint64_t port, unsigned *vm, uint32_t *to)
+static struct db_effect announce(struct db_vm *db, const struct db_route *route, unsigned vcpu, uint32_t port)
 {
-	uint32_t word = open_word(db, port);
-	uint32_t peer;
-
-	if (port >= BH_PORTS)
-		return BH_EINVAL;
-	if (!(word & DB_OPEN))
-		return BH_ECLOSED;
-	if (WORD_KIND(word) != BH_INTERVM) {
-		*to = (uint32_t)port;
-		return 0;
-	}
-	peer = atomic_load(&db->port[port].peer);
-	if (!(peer & DB_CONNECTED))
-		return BH_ECLOSED;
-	*vm = peer >> 16 & 0xff;
-	*to = peer & 0xffff;
-	return 1;
+	return announce_by(db, route, false, vcpu, port);
 }
 
 /*
@@ -141,18 +146,18 @@ static struct db_effect announce_within(struct db_vm *db, const struct db_route 
 	return announce(db, route, vcpu, port);
 }
 
-struct db_effect db_ring(struct db_vm *db, uint32_t port, uint64_t now)
+INLINE struct db_effect ring(struct db_vm *db, const struct db_route *route, bool plain, uint32_t port,
+                             uint64_t now)
 {
-	/* Read once: place and interrupt are of one route, even while another one comes into force. */
-	const struct db_route *route = atomic_load(&db->route);
 	struct db_port *p = &db->port[port];
 	uint32_t word = atomic_load(&p->word);
 	_Atomic uint64_t *pending;
-	unsigned vcpu;
+	unsigned vcpu = WORD_VCPU(word);
 
 	if (!(word & DB_OPEN))
 		return done(BH_ECLOSED);
-	vcpu = pick(db, places_of(db, route, word, port));
+	if (!plain && route->places)
+		vcpu = pick(db, places_of(db, route, word, port));
 	pending = pending_of(db, vcpu);
 	if (!pending)
 		return done(BH_ENOPAGE);
@@ -167,7 +172,22 @@ struct db_effect db_ring(struct db_vm *db, uint32_t port, uint64_t now)
 	 */
 	if (is_masked(db, port))
 		return done(BH_RUNG_MASKED);
-	return announce_within(db, route, vcpu, port, now);
+	return plain ? announce_by(db, route, true, vcpu, port) : announce_within(db, route, vcpu, port, now);
+}
+
+static __attribute__((noinline)) struct db_effect ring_in_full(struct db_vm *db, const struct db_route *route,
+                                                               uint32_t port, uint64_t now)
+{
+	return ring(db, route, false, port, now);
+}
+
+struct db_effect db_ring(struct db_vm *db, uint32_t port, uint64_t now)
+{
+	/* Read once: place and interrupt are of one route, even while another one comes into force. */
+	const struct db_route *route = atomic_load(&db->route);
+
+	return route->number != BH_ROUTE_NATIVE || db->budget ? ring_in_full(db, route, port, now)
+	                                                      : ring(db, route, true, port, now);
 }
 
 /* Two announcements of one port: only a route with lines has several places, and its effects differ in the VCPU. */
@@ -463,7 +483,7 @@ struct db_effect db_raise(struct db_vm *db, unsigned vcpu, unsigned group)
 		if (!(atomic_load(&pending[w]) & ~(mask ? atomic_load(&mask[w]) : 0)))
 			continue;
 		atomic_fetch_or(shared(&control->summary[group]), bit);
-		route->raise(db, vcpu, group, &effect);
+		raise(db, route, false, vcpu, group, &effect);
 	}
 	return effect;
 }

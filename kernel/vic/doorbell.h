@@ -82,13 +82,15 @@ enum db_what {
 
 struct db_effect {
 	int32_t result; /* the hypercall's: enum bh_rung, or enum bh_error */
-	enum db_what what;
+	enum db_what what : 8;
 	uint8_t vcpu;
 	uint8_t vector;
 	uint8_t pin;
 	uint32_t also; /* DB_LINE: more VCPUs than `vcpu`, a bit mask */
 	uint32_t port; /* whose upcall it is; DB_NO_PORT: a whole group's */
 };
+
+_Static_assert(sizeof(struct db_effect) == 16, "returned in two registers");
 
 #define DB_NO_PORT UINT32_MAX
 
@@ -97,10 +99,16 @@ struct db_route {
 	const char *name;
 	enum bh_route number;
 	bool can_misdirect; /* the interrupt may go to a VCPU without the bit */
-	/* The VCPUs on one of whose pages the bit of such a port belongs. Of several, arbitration picks at each ring. */
-	uint32_t (*places)(const struct db_vm *db, unsigned bound, unsigned group);
-	/* The interrupt for new summary bits of `group` on `vcpu`: fills what, vcpu, vector, pin. */
-	void (*raise)(const struct db_vm *db, unsigned vcpu, unsigned group, struct db_effect *effect);
+	/*
+	 * The VCPUs on one of whose pages the bit of such a port belongs. Of several, arbitration picks at each ring. NULL:
+	 * the bound one.
+	 */
+	uint32_t (*places)(const struct db_vm *db, unsigned group);
+	/*
+	 * The interrupt for new summary bits of `group` on `vcpu`: fills what, vcpu, pin. NULL: the vector that the VCPU
+	 * has registered.
+	 */
+	void (*raise)(unsigned vcpu, unsigned group, struct db_effect *effect);
 };
 
 /* Boot CPU. `ports` is BH_PORTS zeroed ports, `bus` the VM's; vcpus 1 to VIC_MAX_VCPUS. */
@@ -110,8 +118,35 @@ void db_init(struct db_vm *db, struct db_port *ports, struct apic_bus *bus, unsi
 /* Boot CPU, after db_init(): at most `upcalls` (0: no limit, to 65,535) of each port in each `period` TSC ticks. */
 void db_set_budget(struct db_vm *db, uint32_t upcalls, uint64_t period);
 
+#define WORD_VCPU(word) ((word)&0xffu)
+#define WORD_KIND(word) ((word) >> 8 & 0xffu)
+
+static inline uint32_t open_word(const struct db_vm *db, uint64_t port)
+{
+	return port < BH_PORTS ? atomic_load(&db->port[port].word) : 0;
+}
+
 /* Who a ring of `port` is for. 0: this VM, *to is the port. 1: VM *vm's port *to. Else enum bh_error. Any CPU. */
-int db_resolve(const struct db_vm *db, uint64_t port, unsigned *vm, uint32_t *to);
+static inline int db_resolve(const struct db_vm *db, uint64_t port, unsigned *vm, uint32_t *to)
+{
+	uint32_t word = open_word(db, port);
+	uint32_t peer;
+
+	if (port >= BH_PORTS)
+		return BH_EINVAL;
+	if (!(word & DB_OPEN))
+		return BH_ECLOSED;
+	if (WORD_KIND(word) != BH_INTERVM) {
+		*to = (uint32_t)port;
+		return 0;
+	}
+	peer = atomic_load(&db->port[port].peer);
+	if (!(peer & DB_CONNECTED))
+		return BH_ECLOSED;
+	*vm = peer >> 16 & 0xff;
+	*to = peer & 0xffff;
+	return 1;
+}
 
 /*
  * Rings a port of this VM: sets its bit where the route says. Any CPU, no lock; between db_resolve() and the end of

@@ -5,9 +5,6 @@
 
 #include "doorbell.h"
 
-#define WORD_VCPU(word) ((word)&0xffu)
-#define WORD_KIND(word) ((word) >> 8 & 0xffu)
-
 #define WORDS (BH_GROUPS * BH_GROUP_WORDS)
 
 static inline uint64_t bit_of(uint32_t port)
@@ -29,11 +26,6 @@ static inline void count(_Atomic uint64_t *counter)
 static inline _Atomic uint64_t *shared(uint64_t *word)
 {
 	return (_Atomic uint64_t *)word;
-}
-
-static inline uint32_t open_word(const struct db_vm *db, uint64_t port)
-{
-	return port < BH_PORTS ? atomic_load(&db->port[port].word) : 0;
 }
 
 #endif

@@ -4,59 +4,37 @@
 
 #include <stddef.h>
 
-static uint32_t places_bound(const struct db_vm *db, unsigned bound, unsigned group)
+static uint32_t places_vcpu0(const struct db_vm *db, unsigned group)
 {
 	(void)db;
-	(void)group;
-	return 1u << bound;
-}
-
-static uint32_t places_vcpu0(const struct db_vm *db, unsigned bound, unsigned group)
-{
-	(void)db;
-	(void)bound;
 	(void)group;
 	return 1;
 }
 
-static uint32_t places_follow(const struct db_vm *db, unsigned bound, unsigned group)
+static uint32_t places_follow(const struct db_vm *db, unsigned group)
 {
-	(void)bound;
 	return atomic_load(&db->follow[group]);
 }
 
-static void raise_line(const struct db_vm *db, unsigned vcpu, unsigned group, struct db_effect *effect)
+static void raise_line(unsigned vcpu, unsigned group, struct db_effect *effect)
 {
-	(void)db;
 	(void)group;
 	effect->what = DB_LINE;
 	effect->vcpu = (uint8_t)vcpu;
 	effect->pin = BH_CALLBACK_PIN;
 }
 
-static void raise_group_line(const struct db_vm *db, unsigned vcpu, unsigned group, struct db_effect *effect)
+static void raise_group_line(unsigned vcpu, unsigned group, struct db_effect *effect)
 {
-	raise_line(db, vcpu, group, effect);
+	raise_line(vcpu, group, effect);
 	effect->pin = (uint8_t)(BH_CALLBACK_PIN + group);
 }
 
-static void raise_vector(const struct db_vm *db, unsigned vcpu, unsigned group, struct db_effect *effect)
-{
-	uint8_t vector = atomic_load_explicit(&db->vector[vcpu][group], memory_order_relaxed);
-
-	/* No vector yet: the bit waits, and whoever registers one raises what has gathered. */
-	if (!vector)
-		return;
-	effect->what = DB_VECTOR;
-	effect->vcpu = (uint8_t)vcpu;
-	effect->vector = vector;
-}
-
 static const struct db_route routes[BH_ROUTES] = {
-	[BH_ROUTE_IOAPIC] = { "ioapic", BH_ROUTE_IOAPIC, true, places_bound, raise_line },
+	[BH_ROUTE_IOAPIC] = { "ioapic", BH_ROUTE_IOAPIC, true, NULL, raise_line },
 	[BH_ROUTE_VCPU0] = { "vcpu0", BH_ROUTE_VCPU0, false, places_vcpu0, raise_line },
-	[BH_ROUTE_NATIVE] = { "native", BH_ROUTE_NATIVE, false, places_bound, raise_vector },
-	[BH_ROUTE_MULTI] = { "multi", BH_ROUTE_MULTI, true, places_bound, raise_group_line },
+	[BH_ROUTE_NATIVE] = { "native", BH_ROUTE_NATIVE, false, NULL, NULL },
+	[BH_ROUTE_MULTI] = { "multi", BH_ROUTE_MULTI, true, NULL, raise_group_line },
 	[BH_ROUTE_FOLLOW] = { "follow", BH_ROUTE_FOLLOW, false, places_follow, raise_group_line },
 };
 
