@@ -61,20 +61,6 @@ void exit_forget(struct vcpu *v)
 		v->cpuid[i].leaf = i + 1;
 }
 
-/* A register of the x2APIC, where speed counts; msr_exit() has the same for all others. */
-static void write_x2apic(struct vcpu *v, uint32_t index, uint64_t value)
-{
-	struct vlapic_effect effect = vlapic_msr_write(&v->apic, index, value, vcpu_tsc(v));
-
-	if (effect.does & VLAPIC_FAULT) {
-		vcpu_fault(v, FAULT_GP, 0);
-		return;
-	}
-	virt->vcpu_skip(&v->virt, 0);
-	if (effect.does & ~(uint32_t)VLAPIC_PRIORITY)
-		intr_effect(v, &effect);
-}
-
 static inline uint64_t msr_value(const struct vcpu *v)
 {
 	return v->virt.gpr[RDX] << 32 | (uint32_t)v->virt.gpr[RAX];
@@ -83,9 +69,17 @@ static inline uint64_t msr_value(const struct vcpu *v)
 APART bool access_msr(struct vcpu *v, bool write)
 {
 	uint32_t index = (uint32_t)v->virt.gpr[RCX];
+	struct vlapic_effect effect;
 
+	/* A register of the x2APIC, where speed counts; msr_exit() has the same for all others. */
 	if (write && index - APIC_MSR_BASE < APIC_MSR_COUNT) {
-		write_x2apic(v, index, msr_value(v));
+		effect = vlapic_msr_write(&v->apic, index, msr_value(v), vcpu_tsc(v));
+		if (effect.does & VLAPIC_FAULT)
+			vcpu_fault(v, FAULT_GP, 0);
+		else
+			virt->vcpu_skip(&v->virt, 0);
+		if (effect.does & ~(uint32_t)(VLAPIC_PRIORITY | VLAPIC_FAULT))
+			intr_effect(v, &effect);
 	} else {
 		msr_exit(v, index, write);
 		v->deadline = VCPU_LOOK;

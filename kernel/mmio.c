@@ -107,11 +107,6 @@ static struct memo {
 	const uint64_t *ram; /* the bytes */
 } __attribute__((aligned(64))) memos[MAX_CPUS][4];
 
-static inline struct memo *memo_of(const struct vcpu *v, uint64_t rip)
-{
-	return &memos[v->cpu][rip % 4];
-}
-
 /* Of 32 bits, with a register that is in gpr[] in the quick handlers; or an immediate. */
 static bool is_plain(const struct insn *insn)
 {
@@ -173,7 +168,7 @@ static enum guest_result decode(struct vcpu *v, const struct gwalk_cpu *walk, ui
 /* The instruction at CS:RIP. */
 static enum guest_result fetch(struct vcpu *v, struct gwalk_cpu *walk, uint64_t rip, const struct insn **out)
 {
-	struct memo *memo = memo_of(v, rip);
+	struct memo *memo = &memos[v->cpu][rip % 4];
 	struct gwalk_entry trail[GWALK_LEVELS];
 	enum decode_mode mode;
 	enum guest_result result;
@@ -215,7 +210,7 @@ bool exit_mmio(struct virt_vcpu *virtual)
 {
 	struct vcpu *v = vcpu_of(virtual);
 	struct vm_exit *e = &virtual->exit;
-	const struct memo *memo = memo_of(v, e->mmio.code.rip);
+	const struct memo *memo = &memos[v->cpu][e->mmio.code.rip % 4];
 	uint64_t *reg = &virtual->gpr[memo->insn.reg % INSN_REGISTERS], value;
 	bool changed;
 

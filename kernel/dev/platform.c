@@ -348,15 +348,6 @@ void platform_tick(struct vm *vm, uint64_t now)
 	leave(vm, &a);
 }
 
-void platform_receive(struct vm *vm, char c)
-{
-	struct access a = { .p = &vm->platform };
-
-	enter(a.p);
-	vuart_receive(&a.p->uart, (uint8_t)c);
-	leave(vm, &a);
-}
-
 void platform_flush(struct vm *vm)
 {
 	struct access a = { .p = &vm->platform };

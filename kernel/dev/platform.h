@@ -98,9 +98,6 @@ void platform_out(struct vm *vm, uint16_t port, unsigned size, uint32_t value);
 uint64_t platform_deadline(struct vm *vm);
 void platform_tick(struct vm *vm, uint64_t now);
 
-/* A character for the VM's serial port. */
-void platform_receive(struct vm *vm, char c);
-
 /* Writes the unfinished last line of serial output, if there is one. */
 void platform_flush(struct vm *vm);
 

@@ -112,12 +112,11 @@ struct vlapic_effect vlapic_written(struct vlapic *v, uint32_t offset, uint64_t 
 bool vlapic_msr_read(struct vlapic *v, uint32_t msr, uint64_t *value, uint64_t now);
 struct vlapic_effect vlapic_msr_write(struct vlapic *v, uint32_t msr, uint64_t value, uint64_t now);
 
-/* CR8 is TPR[7:4], 0 to 15. Works in every mode, disabled included. The caller faults on CR8[63:4]. */
+/* CR8 is TPR[7:4], 0 to 15, in every mode; the processor itself writes it. */
 static inline uint8_t vlapic_cr8_read(const struct vlapic *v)
 {
 	return (uint8_t)(v->page->slot[APIC_TPR].low >> 4 & 0xf);
 }
-struct vlapic_effect vlapic_cr8_write(struct vlapic *v, uint8_t cr8);
 
 /* IA32_TSC_DEADLINE: outside that mode reads 0, ignores writes. The caller faults where it is not offered. */
 uint64_t vlapic_tsc_deadline_read(struct vlapic *v, uint64_t now);

@@ -308,11 +308,3 @@ int vlapic_ipi(struct vlapic *v, const struct apic_bus *bus, uint64_t icr)
 	}
 	return target;
 }
-
-struct vlapic_effect vlapic_cr8_write(struct vlapic *v, uint8_t cr8)
-{
-	struct vlapic_effect e = { .does = 0 };
-
-	write(v, APIC_TPR, (cr8 & 0xfu) << 4, 0, &e);
-	return e;
-}

