@@ -70,7 +70,8 @@ static void random_hypercalls(void)
 		long result;
 
 		/* These would hand a random page of ours to the hypervisor, as is their purpose. */
-		if (number == BH_EXIT || number == BH_MASK_PAGE || number == BH_VCPU_PAGES)
+		if (number == BH_EXIT || number == BH_MASK_PAGE || number == BH_VCPU_PAGES ||
+		    number == BH_RING_MANY)
 			continue;
 		result = bellhop_call(number, nasty(), nasty(), nasty(), nasty());
 		if (number >= BH_CALLS && result != BH_ENOCALL)
@@ -91,6 +92,7 @@ static void wrong_pages(void)
 
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		accepted += !is_error(bellhop_call1(BH_MASK_PAGE, bad[i]));
+		accepted += !is_error(bellhop_call2(BH_RING_MANY, bad[i], 1));
 		accepted += !is_error(bellhop_call3(BH_VCPU_PAGES, 0, bad[i], db_control_page(0)));
 		accepted += !is_error(bellhop_call3(BH_VCPU_PAGES, 0, db_pending_page(0), bad[i]));
 	}

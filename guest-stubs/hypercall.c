@@ -90,6 +90,45 @@ static void errors(void)
 	CHECK(bellhop_call1(BH_CLOSE, (unsigned long)port) == 0, "close");
 }
 
+/* Rings in one call end as they do one by one, and each tells how. */
+static void many(void)
+{
+	static struct bh_ring rings[BH_RINGS + 1] __attribute__((aligned(4096)));
+	long first = db_open(BH_LOCAL, 0, 4), second = db_open(BH_LOCAL, 0, 4);
+	unsigned long at = (unsigned long)rings;
+
+	CHECK(db_ring_many(rings, 0) == BH_EINVAL && db_ring_many(rings, BH_RINGS + 1) == BH_EINVAL &&
+	              bellhop_call2(BH_RING_MANY, at + 4, 1) == BH_EINVAL &&
+	              bellhop_call2(BH_RING_MANY, 0xffffff00, 1) == BH_EINVAL,
+	      "ring many: 1 to 64, at a multiple of 8, in RAM");
+	rings[0].port = (uint32_t)first;
+	CHECK(db_ring_many(rings, 1) == 0 && rings[0].result == BH_ENOPAGE,
+	      "ring many: the VCPU has no pages yet");
+	CHECK(db_init(1, NULL) == 0, "pages");
+	db_mask((uint32_t)second);
+	for (unsigned i = 0; i < BH_RINGS; i++)
+		rings[i] = (struct bh_ring){ .port = (uint32_t)(i % 2 ? second : first), .result = 99 };
+	rings[2].port = BH_PORTS;
+	rings[4].port = (uint32_t)second + 1;
+	CHECK(db_ring_many(rings, BH_RINGS) == BH_RINGS - 2, "ring many: 64, two of them no open ports");
+	CHECK(rings[0].result == BH_RUNG_UPCALL && rings[1].result == BH_RUNG_MASKED &&
+	              rings[2].result == BH_EINVAL && rings[3].result == BH_RUNG_COALESCED &&
+	              rings[4].result == BH_ECLOSED && rings[BH_RINGS - 1].result == BH_RUNG_COALESCED,
+	      "ring many: each has its result");
+	CHECK(bellhop_call2(BH_PORT_STAT, (unsigned long)first, BH_STAT_RUNG) == 30 &&
+	              bellhop_call2(BH_PORT_STAT, (unsigned long)second, BH_STAT_RUNG) == 32,
+	      "ring many: rings are counted by port");
+	CHECK(db_notify(0, (uint32_t)first) == BH_RUNG_COALESCED &&
+	              bellhop_call2(BH_PORT_STAT, (unsigned long)first, BH_STAT_RUNG) == 30,
+	      "notify: no call where the bit is set");
+	CHECK(db_take(0, (uint32_t)first) && db_notify(0, (uint32_t)first) == BH_RUNG_QUIET &&
+	              db_is_pending(0, (uint32_t)first),
+	      "notify: a ring where it is clear");
+	CHECK(bellhop_call1(BH_CLOSE, (unsigned long)first) == 0 &&
+	              bellhop_call1(BH_CLOSE, (unsigned long)second) == 0,
+	      "close");
+}
+
 static void registers(void)
 {
 	static const unsigned long calls[] = {
@@ -115,6 +154,7 @@ void guest_main(void)
 	if (bellhop_present()) {
 		discovery();
 		errors();
+		many();
 		registers();
 	} else {
 		SKIP("needs hypercalls: this is no VM of Bellhop");

@@ -69,6 +69,26 @@ int64_t doorbells_ring(struct vm *vm, const uint64_t arg[4])
 	return result;
 }
 
+int64_t doorbells_ring_many(struct vm *vm, const uint64_t arg[4])
+{
+	struct bh_ring *rings = NULL;
+	int64_t accepted = 0;
+
+	if (arg[1] - 1 < BH_RINGS && arg[0] % sizeof(*rings) == 0)
+		rings = vm_ram(vm, arg[0], arg[1] * sizeof(*rings));
+	if (!rings)
+		return BH_EINVAL;
+	for (uint64_t i = 0; i < arg[1]; i++) {
+		/* The guest's memory: read once. */
+		const uint64_t port[4] = { *(volatile uint32_t *)&rings[i].port };
+		int64_t result = doorbells_ring(vm, port);
+
+		rings[i].result = (int32_t)result;
+		accepted += result >= 0;
+	}
+	return accepted;
+}
+
 int64_t doorbells_kick(struct vm *vm, const uint64_t arg[4])
 {
 	struct cpu *cpu = cpu_self();

@@ -12,7 +12,8 @@ typedef int64_t hypercall(struct vm *vm, const uint64_t arg[4]);
 
 /* The calls of the same names in kernel/vic/abi.h, which says what the arguments are. */
 hypercall doorbells_mask_page, doorbells_vcpu_pages, doorbells_group_vector;
-hypercall doorbells_open, doorbells_close, doorbells_rebind, doorbells_ring, doorbells_kick;
+hypercall doorbells_open, doorbells_close, doorbells_rebind, doorbells_ring, doorbells_ring_many,
+	doorbells_kick;
 hypercall doorbells_port_stat, doorbells_route, doorbells_offer, doorbells_connect, doorbells_timer;
 
 /*

@@ -59,6 +59,7 @@ static hypercall *const calls[BH_CALLS] = {
 	[BH_CONNECT] = doorbells_connect,
 	[BH_EXIT] = call_exit,
 	[BH_TIMER] = doorbells_timer,
+	[BH_RING_MANY] = doorbells_ring_many,
 };
 
 static int64_t dispatch(struct vm *vm, uint64_t number, const uint64_t arg[4])

@@ -64,6 +64,13 @@ bool db_is_pending(unsigned vcpu, uint32_t port)
 	return *word_of(&pending_page[vcpu], port) & bit_of(port);
 }
 
+long db_notify(unsigned vcpu, uint32_t port)
+{
+	/* A full barrier between the caller's data and the look, as between the consumer's clear and its own look. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return db_is_pending(vcpu, port) ? BH_RUNG_COALESCED : db_ring(port);
+}
+
 bool db_take(unsigned vcpu, uint32_t port)
 {
 	return cpu_fetch_and(word_of(&pending_page[vcpu], port), ~bit_of(port)) & bit_of(port);

@@ -26,6 +26,18 @@ static inline long db_ring(uint32_t port)
 	return bellhop_call1(BH_RING, port);
 }
 
+/* BH_RING_MANY: how many of the rings, at most BH_RINGS, were accepted; or an error. Memory is mapped one to one. */
+static inline long db_ring_many(struct bh_ring *rings, unsigned count)
+{
+	return bellhop_call2(BH_RING_MANY, (unsigned long)rings, count);
+}
+
+/*
+ * db_ring() for a port of this VM, bound to `vcpu` as far as the caller knows, without the hypercall if the bit is pending
+ * there: then it is BH_RUNG_COALESCED. Who consumes it sees what the caller wrote before. Any CPU.
+ */
+long db_notify(unsigned vcpu, uint32_t port);
+
 /* From the return on, rings of the port raise nothing. Any CPU. */
 void db_mask(uint32_t port);
 

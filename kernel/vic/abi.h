@@ -73,6 +73,7 @@ enum bh_call {
 	BH_EXIT = 14,    /* (status 0..255): ends the VM */
 	BH_TIMER =
 		15, /* (port, absolute deadline in TSC ticks of this VCPU; 0 disarms): rings the port once */
+	BH_RING_MANY = 16, /* (gpa of struct bh_ring, how many) -> how many of them were accepted */
 	BH_CALLS
 };
 
@@ -91,6 +92,14 @@ enum bh_rung {
 	BH_RUNG_COALESCED = 3, /* the bit was set already */
 	BH_RUNG_THROTTLED =
 		4, /* the bit is set; the port's upcalls of this period are used up, the next one brings it */
+};
+
+/* BH_RING_MANY: up to so many, anywhere in the guest's RAM at a multiple of 8. */
+#define BH_RINGS 64u
+
+struct bh_ring {
+	uint32_t port;
+	int32_t result; /* written by the hypervisor: what BH_RING would have returned */
 };
 
 enum bh_error {
