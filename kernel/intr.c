@@ -195,12 +195,14 @@ void intr_effect(struct vcpu *v, const struct vlapic_effect *effect)
 
 bool intr_ipi(struct vcpu *v, uint64_t icr)
 {
-	int target = vlapic_ipi(&v->apic, &v->vm->bus, icr);
+	uint32_t targets = vlapic_ipi(&v->apic, &v->vm->bus, icr), left = targets;
 
-	if (target < 0)
-		return false;
-	vcpu_notify(v->vm->vcpu[target], post_fixed(v->vm->vcpu[target], (uint8_t)icr, false));
-	return true;
+	for (; left; left &= left - 1) {
+		struct vcpu *to = v->vm->vcpu[__builtin_ctz(left)];
+
+		vcpu_notify(to, post_fixed(to, (uint8_t)icr, false));
+	}
+	return targets;
 }
 
 static void raise_callback(struct vm *vm, const struct db_effect *effect)

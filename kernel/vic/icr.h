@@ -50,21 +50,32 @@ bool icr_decode(uint64_t icr, bool wide, struct apic_msg *msg);
 uint32_t apic_bus_targets(struct apic_bus *bus, const struct apic_msg *msg, int sender);
 
 /*
- * The VCPU that alone receives what this 64-bit ICR sends, by one look: it is fixed and physical, has no shorthand and a
- * legal vector, and the destination is in x2APIC mode, with the ID of its index, as it has unless it is reset with
- * another. -1: look at everything, as above. Any CPU, no lock.
+ * The same for what this 64-bit ICR sends, where few looks will do: it is fixed and has a legal vector, and goes to all
+ * others or to one physical destination, in x2APIC mode with the ID of its index. 0: look at everything, as above. Any
+ * CPU, no lock.
  */
-static inline int apic_bus_one(const struct apic_bus *bus, uint64_t icr)
+static inline uint32_t apic_bus_plain(const struct apic_bus *bus, uint64_t icr,
+                                      const struct lapic_face *sender)
 {
-	uint32_t id = (uint32_t)(icr >> 32);
-	uint64_t word;
-
+	const uint64_t enabled = LAPIC_FACE_HW | LAPIC_FACE_SW;
 	/* The level's bit says nothing, see icr_decode(); an illegal vector has its upper half clear. */
-	if ((uint32_t)icr & ~(APIC_ICR_VECTOR | APIC_ICR_ASSERT) || !(icr & 0xf0) || id >= bus->count)
-		return -1;
-	word = atomic_load_explicit(&bus->face[id]->word, memory_order_acquire);
-	word &= ~LAPIC_FACE_CLUSTER;
-	return word == (LAPIC_FACE_X2APIC | LAPIC_FACE_HW | LAPIC_FACE_SW | id) ? (int)id : -1;
+	uint32_t rest = (uint32_t)icr & ~(APIC_ICR_VECTOR | APIC_ICR_ASSERT), id = (uint32_t)(icr >> 32);
+	uint32_t targets = 0;
+
+	if (!(icr & 0xf0))
+		return 0;
+	if (!rest && id < bus->count) {
+		uint64_t word = atomic_load_explicit(&bus->face[id]->word, memory_order_acquire);
+
+		return (word & ~LAPIC_FACE_CLUSTER) == (enabled | LAPIC_FACE_X2APIC | id) ? 1u << id : 0;
+	}
+	for (uint32_t i = 0; rest == APIC_DEST_OTHERS << APIC_ICR_SHORTHAND_SHIFT && i < bus->count; i++) {
+		uint64_t word = atomic_load_explicit(&bus->face[i]->word, memory_order_acquire);
+
+		if (bus->face[i] != sender && (word & enabled) == enabled)
+			targets |= 1u << i;
+	}
+	return targets;
 }
 
 /* That arbitration alone: one VCPU of a set that is not empty, as a bit mask. Any CPU, no lock. */

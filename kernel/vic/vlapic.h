@@ -130,10 +130,10 @@ struct vlapic_effect vlapic_tsc_deadline_write(struct vlapic *v, uint64_t value,
 uint64_t vlapic_arm(struct vlapic *v, uint32_t msr, uint64_t value, uint64_t now);
 
 /*
- * Likewise: writes the x2APIC's ICR for a fixed interrupt to one physical destination. The VCPU that gets it; -1: it is
- * not that, or not so simple; nothing was changed.
+ * Likewise: writes the x2APIC's ICR for a fixed interrupt to one physical destination or to all others. The VCPUs that get it,
+ * a bit mask; 0: it is not that, or not so simple; nothing was changed.
  */
-int vlapic_ipi(struct vlapic *v, const struct apic_bus *bus, uint64_t icr);
+uint32_t vlapic_ipi(struct vlapic *v, const struct apic_bus *bus, uint64_t icr);
 
 /* When vlapic_tick() has something to do, in guest TSC; VLAPIC_NEVER: not at all. Cheap. */
 uint64_t vlapic_deadline(const struct vlapic *v);

@@ -298,13 +298,13 @@ struct vlapic_effect vlapic_msr_write(struct vlapic *v, uint32_t msr, uint64_t v
 	return e;
 }
 
-int vlapic_ipi(struct vlapic *v, const struct apic_bus *bus, uint64_t icr)
+uint32_t vlapic_ipi(struct vlapic *v, const struct apic_bus *bus, uint64_t icr)
 {
-	int target = vlapic_is_x2apic(v) ? apic_bus_one(bus, icr) : -1;
+	uint32_t targets = vlapic_is_x2apic(v) ? apic_bus_plain(bus, icr, &v->face) : 0;
 
-	if (target >= 0) {
+	if (targets) {
 		v->page->slot[APIC_ICR_LO].low = (uint32_t)icr;
 		v->page->slot[APIC_ICR_LO].high = (uint32_t)(icr >> 32);
 	}
-	return target;
+	return targets;
 }
