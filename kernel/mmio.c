@@ -218,6 +218,8 @@ bool exit_mmio(struct virt_vcpu *virtual)
 		e->kind = EXIT_UNKNOWN;
 		return true;
 	}
+	if (virt_delivers)
+		vlapic_resync(&v->apic);
 	if (memo->insn.form == INSN_REGISTER_MEMORY) {
 		changed = device(v, e->mmio.gpa, false, &value);
 		*reg = (uint32_t)value;
