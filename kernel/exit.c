@@ -180,9 +180,6 @@ void exit_dispatch(struct vcpu *v)
 		if (e->mmio.stray || !mmio_exit(v, e))
 			stuck = "access to memory that cannot be emulated";
 		break;
-	case EXIT_HLT:
-		v->state = VCPU_HALTED;
-		break;
 	case EXIT_SHUTDOWN:
 		stuck = "triple fault";
 		break;

@@ -84,13 +84,18 @@ static __attribute__((noinline)) bool call(struct vcpu *v, enum call_mode mode)
 	} else {
 		gpr[RAX] = (uint64_t)BH_EPERM;
 	}
-	return inbox_is_on(&v->inbox);
+	return inbox_is_on(&v->inbox) && !vcpu_continue(v);
 }
 
 static __attribute__((noinline)) bool ring(struct vcpu *v)
 {
 	v->virt.gpr[RAX] = (uint64_t)doorbells_ring(v->vm, &v->virt.gpr[RDI]);
-	return inbox_is_on(&v->inbox);
+	return inbox_is_on(&v->inbox) && !vcpu_continue(v);
+}
+
+static __attribute__((noinline)) bool other(struct vcpu *v, enum call_mode mode)
+{
+	return mode == CALL_64 && v->virt.gpr[RAX] == BH_RING ? ring(v) : call(v, mode);
 }
 
 /*
@@ -100,7 +105,7 @@ static __attribute__((noinline)) bool ring(struct vcpu *v)
 bool exit_hypercall(struct virt_vcpu *v, enum call_mode mode)
 {
 	if (mode != CALL_64 || v->gpr[RAX] != BH_VERSION)
-		return mode == CALL_64 && v->gpr[RAX] == BH_RING ? ring(vcpu_of(v)) : call(vcpu_of(v), mode);
+		return other(vcpu_of(v), mode);
 	v->gpr[RAX] = BH_ABI_VERSION;
 	return inbox_is_on(&vcpu_of(v)->inbox);
 }

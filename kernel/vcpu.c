@@ -2,6 +2,8 @@
 /* The loop of a physical CPU: which VCPU runs, what it is given before it enters, and when it stops. */
 #include "kernel/vcpu.h"
 
+#include <limits.h>
+
 #include "kernel/exit.h"
 #include "kernel/intr.h"
 #include "kernel/load.h"
@@ -94,15 +96,20 @@ static void take_signals(struct vcpu *v, uint32_t signals)
 	}
 }
 
+/* What a notification told of is about to be taken: it would find nothing. */
+static uint32_t drain(struct vcpu *v)
+{
+	bool awaited = inbox_is_notified(&v->inbox);
+
+	if (awaited)
+		cpu_await_notification();
+	return vlapic_drain(&v->apic, &v->inbox, awaited);
+}
+
 static void empty_inbox(struct vcpu *v)
 {
-	uint32_t signals;
+	uint32_t signals = drain(v);
 
-	if (inbox_is_notified(&v->inbox)) {
-		cpu_await_notification();
-		inbox_awaited(&v->inbox);
-	}
-	signals = vlapic_drain(&v->apic, &v->inbox);
 	if (signals)
 		take_signals(v, signals);
 }
@@ -207,10 +214,15 @@ static __attribute__((noinline)) void set_deadline(struct vcpu *v)
 /* The processor delivers what the page holds; what was put there since it last ran is news to it. */
 static __attribute__((noinline)) void hand_over(struct vcpu *v)
 {
-	vlapic_resync(&v->apic);
-	virt->vcpu_requests(&v->virt, vlapic_highest_irr(&v->apic),
-	                    vlapic_highest(&v->apic, APIC_ISR, v->apic.isr_words));
+	if (v->apic.changed) {
+		vlapic_resync(&v->apic);
+		virt->vcpu_requests(&v->virt, vlapic_highest_irr(&v->apic),
+		                    vlapic_highest(&v->apic, APIC_ISR, v->apic.isr_words));
+	} else {
+		virt->vcpu_raise(&v->virt, v->apic.raised);
+	}
 	v->apic.changed = false;
+	v->apic.raised = -1;
 }
 
 static __attribute__((noinline)) void renew_deadline(struct vcpu *v)
@@ -237,7 +249,7 @@ bool vcpu_ready(struct vcpu *v)
 		set_deadline(v);
 	if (v->virt.exit_tsc >= v->deadline)
 		return false;
-	if (virt_delivers && v->apic.changed)
+	if (virt_delivers && (v->apic.changed || v->apic.raised >= 0))
 		hand_over(v);
 	if (v->nmis || v->intr || v->inta || v->window ||
 	    (!virt_delivers && (v->apic.irr_words || v->threshold))) {
@@ -250,6 +262,72 @@ bool vcpu_ready(struct vcpu *v)
 	}
 	virt_deadline(&v->virt, v->deadline);
 	return true;
+}
+
+/* Takes what the inbox has, if it is vectors alone. False: the run loop has to. */
+static bool take_vectors(struct vcpu *v)
+{
+	uint32_t signals;
+
+	if (atomic_load_explicit(&v->inbox.signals, memory_order_relaxed))
+		return false;
+	signals = drain(v);
+	if (signals)
+		inbox_signal(&v->inbox, signals);
+	return !signals;
+}
+
+bool vcpu_continue(struct vcpu *v)
+{
+	return take_vectors(v) && vcpu_ready(v);
+}
+
+/* Sleeps until the inbox has vectors that end the HLT. False: something else is to be looked at. */
+static bool sleep(struct vcpu *v, uint64_t deadline)
+{
+	/* What is there cannot end it, see is_awake(), and neither the priority nor what the guest takes changes now. */
+	int ends = virt->vcpu_can_take(&v->virt, EVENT_INTERRUPT) ? (vlapic_ppr(&v->apic) | 0xf) : INT_MAX;
+
+	v->apic.raised = -1;
+	for (;;) {
+		if (inbox_full(&v->inbox)) {
+			if (!take_vectors(v))
+				return false;
+			if (v->apic.raised > ends)
+				return true;
+		}
+		if (deadline <= tsc_now())
+			return false;
+		cpu_idle(deadline);
+		v->virt.exit_tsc = tsc_now();
+	}
+}
+
+bool exit_hlt(struct virt_vcpu *virtual)
+{
+	struct vcpu *v = vcpu_of(virtual);
+	uint64_t deadline = deadline_of(v), slice = tsc_hz / VCPU_SLICE_HZ;
+
+	v->state = VCPU_HALTED;
+	if (virt_delivers) {
+		vlapic_resync(&v->apic);
+		vlapic_tighten(&v->apic);
+	}
+	/* What a VCPU waits for that is alone on its CPU, it waits for here. */
+	if (!is_awake(v) && (v->next != v || !sleep(v, deadline)))
+		return true;
+	v->state = VCPU_RUNNING;
+	/*
+	 * No deadline has changed while it slept. Alone on its CPU, its slices end when we like: where that was last
+	 * set for, if it is not over, so that the timer can stay as it is. It has stood still, and comes late by no
+	 * more than what was left of the slice.
+	 */
+	if (v->virt.exit_tsc >= v->slice_end)
+		v->slice_end = v->virt.exit_tsc + slice;
+	v->deadline = deadline < v->slice_end ? deadline : v->slice_end;
+	if (deadline <= v->slice_end)
+		virt_begin(&v->virt, v->virt.exit_tsc);
+	return !vcpu_ready(v);
 }
 
 /* Runs one VCPU until it halts, stops, or its slice is over and another one could run. */

@@ -40,6 +40,9 @@ bool vcpu_ready(struct vcpu *v);
  */
 void vcpu_armed(struct vcpu *v, uint64_t end);
 
+/* The same, after it has taken what vectors the inbox has: a short way back into the guest. Owner CPU. */
+bool vcpu_continue(struct vcpu *v);
+
 /* v->deadline when it has to be worked out again: a timer may have changed. */
 #define VCPU_LOOK 0
 

@@ -26,7 +26,7 @@ struct cpu {
 	uint32_t apic_id;     /* physical APIC ID; constant after start, read by anybody who kicks */
 	struct vcpu *current; /* the VCPU whose state (FPU, MSRs, control structure) is loaded here */
 	volatile bool
-		notified; /* VECTOR_NOTIFY came to the hypervisor; its handler's, and who waits for it */
+		notified; /* a notification came to the hypervisor; its handler's, and who waits for it */
 	_Atomic uint64_t ring_epoch; /* odd while a ring is in flight here; written here, read by a rebind */
 	_Atomic bool online;         /* set here once virtualisation is on, read by the boot CPU */
 };
@@ -89,7 +89,14 @@ void cpu_idle(uint64_t deadline);
  * Waits for a notification (posted interrupts) that another CPU is about to send to this one, or has sent, and takes it.
  * Bounded: its sender has nothing else to do before it sends. Called, and returns, with interrupts off.
  */
-void cpu_await_notification(void);
+static inline void cpu_await_notification(void)
+{
+	struct cpu *cpu = cpu_self();
+
+	while (!cpu->notified)
+		__asm__ volatile("sti; pause; cli" : : : "memory");
+	cpu->notified = false;
+}
 
 /* Ends an interrupt that arrived with a VM exit (acknowledged by the exit). The CPU it arrived on. */
 void irq_finish(uint8_t vector);

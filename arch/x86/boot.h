@@ -53,6 +53,8 @@ void paging_guard(const struct stack *stacks, size_t count);
 void lapic_find(void);
 /* Turns the LAPIC on with every local source masked but NMI; fills cpu_self()->apic_id. Each CPU. */
 void lapic_init(void);
+/* The page of its registers; NULL: they are MSRs. Set by lapic_find(), constant afterwards. */
+extern volatile uint32_t *lapic_page;
 bool lapic_is_x2apic(void);
 /* Ends the interrupt in service. The CPU it came to. */
 void lapic_eoi(void);

@@ -76,15 +76,6 @@ void cpu_interrupt(unsigned cpu, uint8_t vector)
 	lapic_send(cpus[cpu].apic_id, vector);
 }
 
-void cpu_await_notification(void)
-{
-	struct cpu *cpu = cpu_self();
-
-	while (!cpu->notified)
-		__asm__ volatile("sti; pause; cli" : : : "memory");
-	cpu->notified = false;
-}
-
 void cpu_idle(uint64_t deadline)
 {
 	/* Relaxed: a flag that carries no data. Not where the NMI is handled: the log's lock may be held there. */

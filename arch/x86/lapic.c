@@ -33,21 +33,20 @@ enum lapic_register {
 #define PENDING_POLLS_MAX 100000
 
 /* Set by the boot CPU before any other runs, constant afterwards. */
-static bool x2apic;
-static volatile uint32_t *page;
+volatile uint32_t *lapic_page;
 static uint64_t timer_ratio; /* timer counts a TSC tick, times 2^32 */
 
 static uint32_t lapic_read(enum lapic_register reg)
 {
-	return x2apic ? (uint32_t)rdmsr(MSR_X2APIC + reg) : page[reg * 4];
+	return lapic_page ? lapic_page[reg * 4] : (uint32_t)rdmsr(MSR_X2APIC + reg);
 }
 
 static void lapic_write(enum lapic_register reg, uint32_t value)
 {
-	if (x2apic)
-		wrmsr(MSR_X2APIC + reg, value);
+	if (lapic_page)
+		lapic_page[reg * 4] = value;
 	else
-		page[reg * 4] = value;
+		wrmsr(MSR_X2APIC + reg, value);
 }
 
 void lapic_init(void)
@@ -56,7 +55,7 @@ void lapic_init(void)
 
 	/* SDM vol. 3, "x2APIC State Transitions": EXTD is valid only where EN is already set. */
 	wrmsr(MSR_APIC_BASE, base);
-	if (x2apic)
+	if (!lapic_page)
 		wrmsr(MSR_APIC_BASE, base | APIC_BASE_EXTD);
 	lapic_write(LAPIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
 	lapic_write(LAPIC_TPR, 0);
@@ -65,7 +64,7 @@ void lapic_init(void)
 	lapic_write(LAPIC_LVT_ERROR, LVT_MASKED);
 	lapic_write(LAPIC_TIMER_DIVIDE, TIMER_DIVIDE_BY_1);
 	lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER);
-	cpu_self()->apic_id = x2apic ? lapic_read(LAPIC_ID) : lapic_read(LAPIC_ID) >> 24;
+	cpu_self()->apic_id = lapic_page ? lapic_read(LAPIC_ID) >> 24 : lapic_read(LAPIC_ID);
 }
 
 void lapic_find(void)
@@ -76,8 +75,8 @@ void lapic_find(void)
 
 	if (!(leaf1.edx & CPUID_1_EDX_APIC))
 		refuse(LOG_HV, "this CPU's local APIC is missing or off: turn it on in firmware setup");
-	page = (volatile uint32_t *)(rdmsr(MSR_APIC_BASE) & APIC_BASE_PAGE);
-	x2apic = leaf1.ecx & CPUID_1_ECX_X2APIC;
+	if (!(leaf1.ecx & CPUID_1_ECX_X2APIC))
+		lapic_page = (volatile uint32_t *)(rdmsr(MSR_APIC_BASE) & APIC_BASE_PAGE);
 	lapic_init();
 
 	/* How fast its timer counts, rather too slow than too fast: early is right for a deadline, late is not. */
@@ -92,7 +91,7 @@ void lapic_find(void)
 
 bool lapic_is_x2apic(void)
 {
-	return x2apic;
+	return !lapic_page;
 }
 
 void lapic_eoi(void)
@@ -102,7 +101,7 @@ void lapic_eoi(void)
 
 void lapic_send(uint32_t apic_id, uint32_t command)
 {
-	if (x2apic) {
+	if (!lapic_page) {
 		/* SDM vol. 3, "MSR Access in x2APIC Mode": without fences, what we wrote may be seen late. */
 		__asm__ volatile("mfence; lfence" : : : "memory");
 		wrmsr(MSR_X2APIC + LAPIC_ICR_LOW, (uint64_t)apic_id << 32 | ICR_ASSERT | command);

@@ -19,7 +19,8 @@ struct trap_frame {
 	uint64_t rip, cs, rflags, rsp, ss;
 };
 
-extern const uint8_t trap_entries[256][16];
+extern const uint8_t trap_entries[256][16], trap_notify[], trap_kick[];
+_Static_assert(offsetof(struct cpu, notified) == 32, "trap_entry.S");
 void trap_handle(struct trap_frame *frame);
 
 /* SDM vol. 3, "64-Bit Mode IDT". Written by the boot CPU before any other runs. */
@@ -44,7 +45,10 @@ void trap_init(void)
 	};
 
 	for (unsigned v = 0; v < 256; v++) {
-		uint64_t entry = (uintptr_t)trap_entries[v];
+		const uint8_t *handler = v == VECTOR_NOTIFY ? trap_notify
+		                         : v == CPU_KICK    ? trap_kick
+		                                            : trap_entries[v];
+		uint64_t entry = (uintptr_t)handler;
 
 		idt[v][0] = (entry & 0xffff) | SELECTOR_CODE << 16 | ist[v] << 32 | GATE_INTERRUPT << 40 |
 		            (entry >> 16 & 0xffff) << 48;

@@ -33,4 +33,32 @@ trap_common:
 	addq	$16, %rsp
 	iretq
 
+/*
+ * The two interrupts that end an idle CPU's HLT all the time, without a frame: a notification is noted, both are ended.
+ * CPU_NOTIFIED is in struct cpu, which GS points to.
+ */
+#define CPU_NOTIFIED 32
+#define LAPIC_EOI    0x0b
+
+	.globl	trap_notify, trap_kick
+trap_notify:
+	movb	$1, %gs:CPU_NOTIFIED
+trap_kick:
+	pushq	%rax
+	pushq	%rcx
+	pushq	%rdx
+	xorl	%eax, %eax
+	xorl	%edx, %edx
+	movq	lapic_page, %rcx
+	testq	%rcx, %rcx
+	jz	1f
+	movl	%eax, LAPIC_EOI * 16(%rcx)
+	jmp	2f
+1:	movl	$0x800 + LAPIC_EOI, %ecx
+	wrmsr
+2:	popq	%rdx
+	popq	%rcx
+	popq	%rax
+	iretq
+
 	.section .note.GNU-stack, "", @progbits

@@ -39,7 +39,6 @@ enum exit_kind {
 	EXIT_RESUME,    /* dealt with */
 	EXIT_STRING_IO, /* INS, OUTS */
 	EXIT_MMIO,      /* an access to guest-physical memory that is not mapped */
-	EXIT_HLT,       /* stepped over already */
 	EXIT_TPR,       /* TPR fell below the threshold */
 	EXIT_WINDOW,    /* the guest can take an interrupt, or an NMI, that it could not take before */
 	EXIT_HOST_IRQ,  /* a physical interrupt, acknowledged: the vector */
@@ -119,6 +118,8 @@ bool exit_mmio(struct virt_vcpu *v);
 bool exit_apic_write(struct virt_vcpu *v, uint32_t offset);
 /* The guest has ended the level-triggered interrupt `vector`, and ISR says so. */
 bool exit_eoi(struct virt_vcpu *v, uint8_t vector);
+/* HLT, stepped over already. */
+bool exit_hlt(struct virt_vcpu *v);
 
 /* How far the CPU plays the LAPIC, each step with all that the one before has; the option `apic=`. */
 enum virt_apic {
@@ -175,6 +176,8 @@ struct virt_ops {
 	void (*vcpu_apic)(struct virt_vcpu *v, uint64_t base);
 	/* virt_delivers: IRR, ISR or TMR of the page changed by other hands; the highest of each, -1: none. */
 	void (*vcpu_requests)(struct virt_vcpu *v, int irr, int isr);
+	/* virt_delivers: IRR has gained bits that are edge-triggered, TMR is as before; the highest of them. */
+	void (*vcpu_raise)(struct virt_vcpu *v, int vector);
 	/* Enters the guest until an exit, v->exit, that its handler above does not send back. */
 	void (*vcpu_run)(struct virt_vcpu *v);
 

@@ -142,7 +142,7 @@ static inline bool inbox_full(const struct inbox *in)
 }
 
 /*
- * A notification is on its way, or has come: true until inbox_awaited(). Its receiver waits for it before it drains, for
+ * A notification is on its way, or has come: true until inbox_open(). Its receiver waits for it before it drains, for
  * as long as ON is set there is no second one. A guest must not get one whose requests have been taken: that would be
  * nothing to a processor by the manual, but some emulators' deliver vector 255 then. Owner CPU.
  */
@@ -151,21 +151,17 @@ static inline bool inbox_is_notified(const struct inbox *in)
 	return !(~atomic_load_explicit(&in->pid.control, memory_order_acquire) & (INBOX_ON | INBOX_SENT));
 }
 
-static inline void inbox_awaited(struct inbox *in)
-{
-	atomic_fetch_and(&in->pid.control, ~INBOX_SENT);
-}
-
 /*
- * Begins a drain: clears ON. Owner CPU. Then inbox_take_signals(), then `handed`, and pid.pir if this is true. False: ON
- * was clear, or has been set meanwhile and a notification sent, so that the VCPU looks again.
+ * Begins a drain: clears ON. Owner CPU. `awaited`: the notification that inbox_is_notified() told of has come. Then
+ * inbox_take_signals(), then `handed`, and pid.pir if this is true. False: ON was clear, or has been set meanwhile and a
+ * notification sent, so that the VCPU looks again.
  */
-static inline bool inbox_open(struct inbox *in)
+static inline bool inbox_open(struct inbox *in, bool awaited)
 {
 	uint64_t found = atomic_load(&in->pid.control);
 
 	do {
-		if ((found & (INBOX_ON | INBOX_SENT)) != INBOX_ON)
+		if (!(found & INBOX_ON) || (found & INBOX_SENT && !awaited))
 			return false;
 	} while (!atomic_compare_exchange_weak(&in->pid.control, &found, found & ~INBOX_ON));
 	return true;

@@ -24,6 +24,16 @@ uint32_t vlapic_publish(struct vlapic *v)
 	return VLAPIC_FACE;
 }
 
+void vlapic_tighten(struct vlapic *v)
+{
+	v->irr_words = 0;
+	v->isr_words = 0;
+	for (unsigned int word = 0; word < 8; word++) {
+		v->irr_words |= (uint8_t)(!!*vlapic_reg(v, APIC_IRR + word) << word);
+		v->isr_words |= (uint8_t)(!!*vlapic_reg(v, APIC_ISR + word) << word);
+	}
+}
+
 /* SDM vol. 3, "Logical Destination Mode in x2APIC Mode": the logical ID follows from the ID. */
 static void set_id(struct vlapic *v, uint32_t id)
 {
@@ -48,6 +58,7 @@ static void set_registers(struct vlapic *v, uint32_t id)
 	v->irr_words = 0;
 	v->isr_words = 0;
 	v->changed = true;
+	v->raised = -1;
 	vlapic_remember(v);
 }
 
@@ -125,16 +136,19 @@ void vlapic_error(struct vlapic *v, uint32_t errors)
 }
 
 /* SDM vol. 3, "Interrupt Acceptance for Fixed Interrupts": TMR follows the trigger mode at acceptance. */
-static void request(struct vlapic *v, unsigned int word, uint32_t vectors, uint32_t level)
+static inline void request(struct vlapic *v, unsigned int word, uint32_t vectors, uint32_t level)
 {
-	uint32_t *tmr = vlapic_reg(v, APIC_TMR + word);
+	uint32_t *tmr = vlapic_reg(v, APIC_TMR + word), mode = (*tmr & ~vectors) | level;
+	int highest;
 
-	if (!vectors)
-		return;
 	*vlapic_reg(v, APIC_IRR + word) |= vectors;
-	*tmr = (*tmr & ~vectors) | level;
+	highest = (int)(word * 32 + 31) - __builtin_clz(vectors);
+	v->raised = highest > v->raised ? highest : v->raised;
+	if (mode != *tmr) {
+		*tmr = mode;
+		v->changed = true;
+	}
 	v->irr_words |= (uint8_t)(1u << word);
-	v->changed = true;
 }
 
 bool vlapic_accept(struct vlapic *v, uint8_t vector, bool level)
@@ -157,25 +171,37 @@ static void request_word(struct vlapic *v, unsigned int word, uint64_t vectors, 
 {
 	uint64_t legal = word ? UINT64_MAX : ~0xffffull;
 
-	if (!vectors || !vlapic_is_enabled(v))
+	if (!vlapic_is_enabled(v))
 		return;
 	if (vectors & ~legal)
 		vlapic_error(v, APIC_ESR_RECEIVE_VECTOR);
 	vectors &= legal;
-	request(v, word * 2, (uint32_t)vectors, level ? (uint32_t)vectors : 0);
-	request(v, word * 2 + 1, (uint32_t)(vectors >> 32), level ? (uint32_t)(vectors >> 32) : 0);
+	if ((uint32_t)vectors)
+		request(v, word * 2, (uint32_t)vectors, level ? (uint32_t)vectors : 0);
+	if (vectors >> 32)
+		request(v, word * 2 + 1, (uint32_t)(vectors >> 32), level ? (uint32_t)(vectors >> 32) : 0);
 }
 
-uint32_t vlapic_drain(struct vlapic *v, struct inbox *in)
+/* The level-triggered ones last: of a vector that both want, an end too many does no harm, one too few does. */
+static __attribute__((noinline)) void take_handed(struct vlapic *v, struct inbox *in)
 {
-	bool opened = inbox_open(in);
+	for (unsigned int i = 0; i < 8; i++)
+		request_word(v, i % 4, inbox_take(&in->handed[i / 4][i % 4]), i / 4);
+}
+
+uint32_t vlapic_drain(struct vlapic *v, struct inbox *in, bool awaited)
+{
+	bool opened = inbox_open(in, awaited);
 	uint32_t signals = inbox_take_signals(in);
 
-	for (unsigned int i = 0; i < 4 && opened; i++)
-		request_word(v, i, inbox_take(&in->pid.pir[i]), false);
-	/* The level-triggered ones last: of a vector that both want, an end too many does no harm, one too few does. */
-	for (unsigned int i = 0; i < 8 && (signals & INBOX_HANDED); i++)
-		request_word(v, i % 4, inbox_take(&in->handed[i / 4][i % 4]), i / 4);
+	for (unsigned int i = 0; i < 4 && opened; i++) {
+		uint64_t vectors = inbox_take(&in->pid.pir[i]);
+
+		if (vectors)
+			request_word(v, i, vectors, false);
+	}
+	if (signals & INBOX_HANDED)
+		take_handed(v, in);
 	return signals & ~INBOX_HANDED;
 }
 

@@ -37,7 +37,8 @@ struct vlapic {
 	uint8_t isr_words;
 	uint8_t lint; /* bit n: the wire at LINTn is high */
 	bool timer_armed;
-	bool changed;                   /* IRR, ISR or TMR, by these functions; the caller clears it */
+	bool changed; /* by these functions: TMR, ISR, or IRR in more than `raised` says; the caller clears it */
+	int raised;                     /* the highest vector that they set in IRR, -1: none; likewise */
 	uint32_t before[VLAPIC_BEFORE]; /* registers as they were, for vlapic_written() */
 	struct vlapic_config config;
 	struct lapic_face face __attribute__((aligned(64))); /* a line of its own: all CPUs read it */
@@ -149,10 +150,10 @@ bool vlapic_accept(struct vlapic *v, uint8_t vector, bool level);
 
 /*
  * Moves everything out of the inbox: vectors into IRR and TMR; returns the signals (INBOX_NMI ...). Its sender matched
- * it against the face, so SVR is not asked again; disabled in IA32_APIC_BASE, the vectors are dropped. Await a
- * notification first.
+ * it against the face, so SVR is not asked again; disabled in IA32_APIC_BASE, the vectors are dropped.
+ * `awaited`: see inbox_open().
  */
-uint32_t vlapic_drain(struct vlapic *v, struct inbox *in);
+uint32_t vlapic_drain(struct vlapic *v, struct inbox *in, bool awaited);
 
 /*
  * The guest has run with virtual-interrupt delivery: the processor moved vectors from IRR to ISR, and ended some. Before
@@ -163,6 +164,9 @@ static inline void vlapic_resync(struct vlapic *v)
 	v->irr_words = 0xff;
 	v->isr_words = 0xff;
 }
+
+/* After vlapic_resync() and before the guest runs: makes the next looks quick. */
+void vlapic_tighten(struct vlapic *v);
 
 /* Virtual-interrupt delivery ended `vector`, which is level-triggered: what else its end means. */
 struct vlapic_effect vlapic_ended(struct vlapic *v, uint8_t vector);

@@ -233,7 +233,7 @@ static void drain(void)
 		f.requests[w] = f.posted[w] & ~(w ? 0 : 0xffffu);
 		f.levels[w] = f.posted_level[w] & f.requests[w];
 	}
-	vlapic_drain(&f.v, &f.inbox);
+	vlapic_drain(&f.v, &f.inbox, false);
 	REQUIRE(!inbox_full(&f.inbox));
 	memset(f.posted, 0, sizeof(f.posted));
 	memset(f.posted_level, 0, sizeof(f.posted_level));

@@ -180,12 +180,12 @@ static void every_vector_through_the_inbox(void **state)
 		inbox_post(&in, vector, n >= 256, false);
 		inbox_signal(&in, INBOX_NMI);
 		assert_true(inbox_full(&in));
-		assert_int_equal(vlapic_drain(v, &in), INBOX_NMI);
+		assert_int_equal(vlapic_drain(v, &in, false), INBOX_NMI);
 		assert_false(inbox_full(&in));
 		assert_int_equal(vlapic_highest_irr(v), vector >= 16 ? vector : -1);
 		assert_int_equal(has(v, TMR, vector), vector >= 16 && n >= 256);
 		assert_int_equal(v->errors, vector >= 16 ? 0 : 0x40);
-		assert_int_equal(vlapic_drain(v, &in), 0);
+		assert_int_equal(vlapic_drain(v, &in, false), 0);
 	}
 }
 
@@ -201,12 +201,12 @@ static void two_nmis_and_no_more(void **state)
 	inbox_init(&in, &l.page, 0xf2);
 	assert_true(inbox_nmi(&in));
 	assert_false(inbox_nmi(&in));
-	assert_int_equal(vlapic_drain(v, &in), INBOX_NMI | INBOX_NMI2);
+	assert_int_equal(vlapic_drain(v, &in, false), INBOX_NMI | INBOX_NMI2);
 	assert_true(inbox_nmi(&in));
-	assert_int_equal(vlapic_drain(v, &in), INBOX_NMI);
+	assert_int_equal(vlapic_drain(v, &in, false), INBOX_NMI);
 	for (unsigned int n = 0; n < 5; n++)
 		inbox_nmi(&in);
-	assert_int_equal(vlapic_drain(v, &in), INBOX_NMI | INBOX_NMI2);
+	assert_int_equal(vlapic_drain(v, &in, false), INBOX_NMI | INBOX_NMI2);
 	assert_false(inbox_full(&in));
 }
 
@@ -223,14 +223,14 @@ static void the_whole_inbox_at_once(void **state)
 		inbox_post(&in, (uint8_t)vector, vector % 3 == 0, false);
 	/* Matched by its sender while enabled: it had arrived. */
 	wr(v, 0x0f, 0xff);
-	vlapic_drain(v, &in);
+	vlapic_drain(v, &in, false);
 	for (unsigned int vector = 0; vector < 256; vector++) {
 		assert_int_equal(has(v, IRR, vector), vector >= 16);
 		assert_int_equal(has(v, TMR, vector), vector >= 16 && vector % 3 == 0);
 	}
 	inbox_post(&in, 0x77, false, false);
 	vlapic_base_write(v, BASE_OFF);
-	vlapic_drain(v, &in);
+	vlapic_drain(v, &in, false);
 	assert_int_equal(vlapic_highest_irr(v), -1);
 }
 
@@ -248,26 +248,25 @@ static void who_notifies(void **state)
 	assert_int_equal(inbox_post(&in, 0x42, false, false), 0);
 	inbox_set_notification(&in.pid, 0xf1);
 	assert_true(inbox_is_on(&in));
-	assert_int_equal(vlapic_drain(v, &in), 0);
+	assert_int_equal(vlapic_drain(v, &in, false), 0);
 	assert_int_equal(inbox_post(&in, 0x43, false, true), 0);
-	assert_int_equal(vlapic_drain(v, &in), 0);
+	assert_int_equal(vlapic_drain(v, &in, false), 0);
 	assert_int_equal(inbox_post(&in, 0x43, false, false), 0xf1);
 	assert_true(inbox_is_notified(&in));
-	assert_int_equal(vlapic_drain(v, &in), 0);
+	assert_int_equal(vlapic_drain(v, &in, false), 0);
 	assert_true(inbox_is_on(&in) && atomic_load(&in.pid.pir[1]));
-	inbox_awaited(&in);
-	assert_int_equal(vlapic_drain(v, &in), 0);
+	assert_int_equal(vlapic_drain(v, &in, true), 0);
 	assert_true(!inbox_full(&in) && !inbox_is_notified(&in) && !atomic_load(&in.pid.pir[1]));
 	assert_int_equal(inbox_post(&in, 0x43, false, false), 0xf1);
-	inbox_awaited(&in);
+	assert_int_equal(vlapic_drain(v, &in, true), 0);
 	/* What the processor took leaves no trace in the next: a signal does not send what one waits for. */
 	inbox_post(&in, 0x43, false, false);
 	atomic_fetch_and(&in.pid.control, ~INBOX_ON);
 	inbox_signal(&in, INBOX_NMI);
-	assert_int_equal(vlapic_drain(v, &in), INBOX_NMI);
+	assert_int_equal(vlapic_drain(v, &in, false), INBOX_NMI);
 	assert_int_equal(inbox_post(&in, 0x43, false, false), 0xf1);
 	assert_true(inbox_set_notification(&in.pid, 0xf2));
-	assert_int_equal(vlapic_drain(v, &in), 0);
+	assert_int_equal(vlapic_drain(v, &in, false), 0);
 	assert_false(inbox_set_notification(&in.pid, 0xf1));
 	assert_int_equal(inbox_post(&in, 0x44, true, false), 0xf2);
 	assert_int_equal(inbox_post(&in, 0x45, true, false), 0);
@@ -275,7 +274,7 @@ static void who_notifies(void **state)
 	/* The processor takes the vectors and clears ON; the signals stay. */
 	atomic_fetch_and(&in.pid.control, ~INBOX_ON);
 	assert_true(inbox_full(&in) && !inbox_is_on(&in));
-	assert_int_equal(vlapic_drain(v, &in), INBOX_NMI);
+	assert_int_equal(vlapic_drain(v, &in, false), INBOX_NMI);
 	assert_false(inbox_full(&in));
 	assert_true(has(v, TMR, 0x44) && has(v, IRR, 0x43) && !has(v, TMR, 0x43));
 	/* Edge-triggered where TMR says level, and the illegal ones: by hand, not by the descriptor. */
@@ -283,12 +282,12 @@ static void who_notifies(void **state)
 	assert_int_equal(inbox_post(&in, 0x0f, false, false), 0);
 	for (unsigned int i = 0; i < 4; i++)
 		assert_true(atomic_load(&in.pid.pir[i]) == 0);
-	vlapic_drain(v, &in);
+	vlapic_drain(v, &in, false);
 	assert_false(has(v, TMR, 0x44));
 	/* Both at once: the level, for a missing end of it would be worse than one too many. */
 	inbox_post(&in, 0x50, true, false);
 	inbox_post(&in, 0x50, false, false);
-	vlapic_drain(v, &in);
+	vlapic_drain(v, &in, false);
 	assert_true(has(v, TMR, 0x50));
 }
 

@@ -66,8 +66,9 @@ struct ept_view {
 
 /* The backend's half of a VCPU; a page of its own. Belongs to the VCPU's CPU, after vcpu_init(). */
 struct vmx_vcpu {
-	uint32_t event; /* what the next entry delivers (as VMCS_ENTRY_EVENT); 0: nothing, and in the guest */
-	uint32_t proc;  /* VMCS_PROC as it is */
+	uint32_t event;      /* VMCS_ENTRY_EVENT as last written; 0: nothing */
+	uint64_t event_exit; /* after which exit (v->exits): the next entry delivers it, later ones do not */
+	uint32_t proc;       /* VMCS_PROC as it is */
 	bool launched;
 	bool shutdown;     /* an exception while delivering #DF */
 	uint8_t tpr_class; /* VMCS_TPR_THRESHOLD as it is */
@@ -169,7 +170,7 @@ void vmx_inject(struct virt_vcpu *v, enum virt_event event, uint8_t vector, int3
 void vmx_window(struct virt_vcpu *v, bool interrupt, bool nmi);
 void vmx_tpr_threshold(struct virt_vcpu *v, uint8_t task_class);
 /* Has the next entry deliver an event again, or for the first time, as an exit's field describes it. */
-void vmx_deliver(struct vmx_vcpu *b, uint32_t event, uint32_t error_code);
+void vmx_deliver(struct virt_vcpu *v, uint32_t event, uint32_t error_code);
 /* Fits the window controls to what is wanted and to the guest's shadow. */
 void vmx_window_update(struct vmx_vcpu *b);
 /* For vmx_entry.S. At each exit: false to enter again, true to return from vmx_enter(). */
@@ -182,6 +183,7 @@ enum virt_apic apic_pick(enum virt_apic wanted);
 void apic_init(struct vmx_vcpu *b);
 void apic_base(struct virt_vcpu *v, uint64_t base);
 void apic_requests(struct virt_vcpu *v, int irr, int isr);
+void apic_raise(struct virt_vcpu *v, int vector);
 void apic_load(struct vmx_vcpu *b);
 void apic_unload(struct vmx_vcpu *b);
 /* Fills in v->exit.mmio.gpa. True: an instruction reads or writes data. */

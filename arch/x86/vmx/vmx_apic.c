@@ -109,6 +109,15 @@ void apic_requests(struct virt_vcpu *v, int irr, int isr)
 	}
 }
 
+void apic_raise(struct virt_vcpu *v, int vector)
+{
+	uint64_t status = vmread(VMCS_GUEST_INTERRUPT_STATUS);
+
+	(void)v;
+	if ((uint8_t)status < vector)
+		vmwrite(VMCS_GUEST_INTERRUPT_STATUS, (status & ~(uint64_t)0xff) | (uint8_t)vector);
+}
+
 /* While another VCPU is loaded the processor would take this one's notifications for that one's: they kick instead. */
 void apic_load(struct vmx_vcpu *b)
 {

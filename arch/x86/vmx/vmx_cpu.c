@@ -223,6 +223,7 @@ const struct virt_ops vmx_ops = {
 	.vcpu_start_flat = vmcs_start_flat,
 	.vcpu_apic = apic_base,
 	.vcpu_requests = apic_requests,
+	.vcpu_raise = apic_raise,
 	.vcpu_run = vmx_run,
 	.vcpu_get = regs_get,
 	.vcpu_set = regs_set,

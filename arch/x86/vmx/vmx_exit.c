@@ -59,13 +59,13 @@ static enum exit_kind decode_window(struct virt_vcpu *v)
  * SDM vol. 3, "Information for VM Exits That Occur During Event Delivery": what was on its way has not
  * arrived, and the next entry brings it again. True if there was such.
  */
-static bool redeliver(struct vmx_vcpu *b)
+static bool redeliver(struct virt_vcpu *v)
 {
 	uint32_t event = vmread32(VMCS_VECTORING_EVENT);
 
 	if (!(event & EVENT_VALID))
 		return false;
-	vmx_deliver(b, event, event & EVENT_ERROR_CODE ? vmread32(VMCS_VECTORING_ERROR_CODE) : 0);
+	vmx_deliver(v, event, event & EVENT_ERROR_CODE ? vmread32(VMCS_VECTORING_ERROR_CODE) : 0);
 	return true;
 }
 
@@ -79,7 +79,7 @@ static void block_nmi_again(void)
 static enum exit_kind decode_ept(struct virt_vcpu *v)
 {
 	uint32_t qualification = vmread32(VMCS_QUALIFICATION);
-	bool delivery = redeliver(vmx_of(v));
+	bool delivery = redeliver(v);
 
 	v->exit.mmio.stray = delivery || !is_data_access(qualification);
 	if ((qualification & EPT_IRET_UNBLOCK) && !delivery)
@@ -89,7 +89,7 @@ static enum exit_kind decode_ept(struct virt_vcpu *v)
 
 static enum exit_kind decode_apic_access(struct virt_vcpu *v)
 {
-	bool delivery = redeliver(vmx_of(v));
+	bool delivery = redeliver(v);
 
 	v->exit.mmio.stray = !apic_access(v) || delivery;
 	return EXIT_MMIO;
@@ -134,7 +134,7 @@ static enum exit_kind decode_exception(struct virt_vcpu *v)
 	 * interrupted comes again when its instruction does. As on the bare machine, where an external
 	 * interrupt would be lost as well.
 	 */
-	vmx_deliver(vmx_of(v), event, event & EVENT_ERROR_CODE ? vmread32(VMCS_EXIT_ERROR_CODE) : 0);
+	vmx_deliver(v, event, event & EVENT_ERROR_CODE ? vmread32(VMCS_EXIT_ERROR_CODE) : 0);
 	return EXIT_RESUME;
 }
 
@@ -155,9 +155,6 @@ enum exit_kind vmx_exit_translate(struct virt_vcpu *v)
 	case REASON_INTERRUPT_WINDOW:
 	case REASON_NMI_WINDOW:
 		return decode_window(v);
-	case REASON_HLT:
-		vmx_skip(v, vmread32(VMCS_EXIT_INSN_LEN));
-		return EXIT_HLT;
 	case REASON_INVD: /* no caches are the guest's */
 	case REASON_WBINVD:
 		vmx_skip(v, vmread32(VMCS_EXIT_INSN_LEN));

@@ -106,29 +106,21 @@ static inline bool step_and_handle(struct virt_vcpu *v, uint32_t reason)
 	return step(vmread(VMCS_EXIT_INSN_LEN)) ? handle(v, reason) : skip_and_handle(v, reason);
 }
 
-/* After a handler that may have injected something, which the entry delivers. */
-static inline bool leave(struct virt_vcpu *v, bool stop)
-{
-	if (!stop)
-		vmx_of(v)->event = 0;
-	return stop;
-}
-
 static __attribute__((noinline)) bool exit_by_msr(struct virt_vcpu *v, uint32_t reason)
 {
-	return leave(v, exit_msr(v, reason == REASON_WRMSR));
+	return exit_msr(v, reason == REASON_WRMSR);
 }
 
 static __attribute__((noinline)) bool exit_by_io(struct virt_vcpu *v)
 {
-	return leave(v, step_and_handle(v, REASON_IO));
+	return step_and_handle(v, REASON_IO);
 }
 
 static __attribute__((noinline)) bool exit_by_apic(struct virt_vcpu *v, uint32_t reason)
 {
 	uint32_t what = vmread32(VMCS_QUALIFICATION);
 
-	return leave(v, reason == REASON_EOI ? exit_eoi(v, (uint8_t)what) : exit_apic_write(v, what & 0xfff));
+	return reason == REASON_EOI ? exit_eoi(v, (uint8_t)what) : exit_apic_write(v, what & 0xfff);
 }
 
 /* Short only for an access that an instruction itself makes to data, while nothing is being delivered. */
@@ -152,7 +144,7 @@ static __attribute__((noinline)) bool exit_by_access(struct virt_vcpu *v, uint32
 		.cs = vmread(vmx_segment_field(VMCS_GUEST_RIGHTS, SEG_CS)),
 	};
 	if (plain && !(vmread32(VMCS_VECTORING_EVENT) & EVENT_VALID))
-		return leave(v, exit_mmio(v));
+		return exit_mmio(v);
 	v->exit.kind = EXIT_UNKNOWN;
 	return true;
 }
@@ -174,6 +166,10 @@ bool vmx_exit(struct virt_vcpu *v)
 		return exit_by_access(v, reason);
 	if (reason == REASON_APIC_WRITE || reason == REASON_EOI)
 		return exit_by_apic(v, reason);
+	if (reason == REASON_HLT) {
+		vmx_skip(v, vmread32(VMCS_EXIT_INSN_LEN));
+		return exit_hlt(v);
+	}
 	v->exit.kind = EXIT_UNKNOWN;
 	return true;
 }
@@ -193,7 +189,6 @@ void vmx_run(struct virt_vcpu *v)
 		return;
 	}
 	b->launched = true;
-	b->event = 0;
 	v->exit.kind = EXIT_RESUME;
 	if (vmx_enter(v, launch))
 		v->exit.kind = EXIT_UNKNOWN;
@@ -201,11 +196,19 @@ void vmx_run(struct virt_vcpu *v)
 		v->exit.kind = vmx_exit_translate(v);
 }
 
+/* What the next entry delivers, as VMCS_ENTRY_EVENT; 0: nothing. */
+static uint32_t due_event(const struct virt_vcpu *v)
+{
+	return vmx_of(v)->event_exit == atomic_load_explicit(&v->exits, memory_order_relaxed)
+	               ? vmx_of(v)->event
+	               : 0;
+}
+
 bool vmx_can_take(struct virt_vcpu *v, enum virt_event event)
 {
 	uint32_t state;
 
-	if (vmx_of(v)->event)
+	if (due_event(v))
 		return false;
 	state = vmread32(VMCS_GUEST_INTERRUPTIBILITY);
 	/* SDM vol. 2, "STI": some processors hold back an NMI as well. Then STI; HLT is one step for both. */
@@ -214,7 +217,7 @@ bool vmx_can_take(struct virt_vcpu *v, enum virt_event event)
 	return event == EVENT_EXCEPTION || (!(state & SHADOW) && vmread(VMCS_GUEST_RFLAGS) & RFLAGS_IF);
 }
 
-void vmx_deliver(struct vmx_vcpu *b, uint32_t event, uint32_t error_code)
+void vmx_deliver(struct virt_vcpu *v, uint32_t event, uint32_t error_code)
 {
 	uint32_t state = vmread32(VMCS_GUEST_INTERRUPTIBILITY), ends = SHADOW;
 
@@ -232,7 +235,8 @@ void vmx_deliver(struct vmx_vcpu *b, uint32_t event, uint32_t error_code)
 	if ((event & EVENT_TYPE) >= EVENT_TYPE_SOFT)
 		vmwrite(VMCS_ENTRY_INSN_LEN, vmread(VMCS_EXIT_INSN_LEN));
 	vmwrite(VMCS_ENTRY_EVENT, event);
-	b->event = event;
+	vmx_of(v)->event = event;
+	vmx_of(v)->event_exit = atomic_load_explicit(&v->exits, memory_order_relaxed);
 }
 
 /* SDM vol. 3, "Interrupt 8—Double Fault Exception (#DF)": classes of exceptions, by vector; 0: benign. */
@@ -245,17 +249,17 @@ static const uint8_t fault_class[32] = {
 /* SDM vol. 3, table "Exceptions and Interrupts": those with an error code. */
 #define WITH_ERROR_CODE (1u << 8 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 13 | 1u << 14 | 1u << 17)
 
-static void inject_exception(struct vmx_vcpu *b, uint8_t vector, int32_t error)
+static void inject_exception(struct virt_vcpu *v, uint8_t vector, int32_t error)
 {
-	uint32_t event = EVENT_VALID | EVENT_TYPE_HW;
+	uint32_t before = due_event(v), event = EVENT_VALID | EVENT_TYPE_HW;
 
 	/* On top of an exception that the entry was to deliver. What else was to come, comes again. */
-	if (b->event && (b->event & EVENT_TYPE) == EVENT_TYPE_HW) {
-		uint8_t first = fault_class[b->event & 31], second = fault_class[vector & 31];
+	if (before && (before & EVENT_TYPE) == EVENT_TYPE_HW) {
+		uint8_t first = fault_class[before & 31], second = fault_class[vector & 31];
 		bool serious = second == CONTRIBUTORY || second == PAGE_FAULT;
 
 		if (first == DOUBLE_FAULT && serious) {
-			b->shutdown = true;
+			vmx_of(v)->shutdown = true;
 			return;
 		}
 		if ((first == CONTRIBUTORY && second == CONTRIBUTORY) || (first == PAGE_FAULT && serious)) {
@@ -271,16 +275,16 @@ static void inject_exception(struct vmx_vcpu *b, uint8_t vector, int32_t error)
 	/* There are no error codes in real mode. */
 	if ((WITH_ERROR_CODE >> (vector & 31) & 1) && (vmread(VMCS_GUEST_CR0) & CR0_PE))
 		event |= EVENT_ERROR_CODE;
-	vmx_deliver(b, event | vector, error < 0 ? 0 : (uint32_t)error);
+	vmx_deliver(v, event | vector, error < 0 ? 0 : (uint32_t)error);
 }
 
 void vmx_inject(struct virt_vcpu *v, enum virt_event event, uint8_t vector, int32_t error)
 {
 	if (event == EVENT_EXCEPTION)
-		inject_exception(vmx_of(v), vector, error);
+		inject_exception(v, vector, error);
 	else
-		vmx_deliver(vmx_of(v),
-		            EVENT_VALID | (event == EVENT_NMI ? EVENT_TYPE_NMI : EVENT_TYPE_EXT) | vector, 0);
+		vmx_deliver(v, EVENT_VALID | (event == EVENT_NMI ? EVENT_TYPE_NMI : EVENT_TYPE_EXT) | vector,
+		            0);
 }
 
 void vmx_window_update(struct vmx_vcpu *b)
