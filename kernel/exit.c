@@ -34,6 +34,7 @@ APART bool ask(struct vcpu *v)
 		.vcpus = v->vm->vcpu_count,
 		.x2apic = v->vm->config->x2apic,
 		.apic_enabled = vlapic_is_enabled(&v->apic),
+		.tsc_hz = tsc_hz,
 	};
 	struct cpuid_answer *a = answer_of(v);
 

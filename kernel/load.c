@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The guest loader. Names and rules as in the Multiboot Specification 0.6.96 and the ELF specification. */
+/* The loader of multiboot guests. Names and rules as in the Multiboot Specification 0.6.96 and the ELF specification. */
 #include "kernel/load.h"
 
 #include <stdbool.h>
@@ -8,8 +8,9 @@
 
 #define SEARCH_BYTES   8192u
 #define HEADER_MAGIC   0x1badb002u
-#define HEADER_SIZE    12u  /* without address fields */
-#define FLAGS_KNOWN    0x3u /* of the mandatory ones: page-aligned modules, memory information */
+#define HEADER_SIZE    12u         /* without address fields */
+#define GUEST_MAGIC    0x2badb002u /* what EAX holds when the guest starts */
+#define FLAGS_KNOWN    0x3u        /* of the mandatory ones: page-aligned modules, memory information */
 #define FLAGS_REQUIRED 0xffffu
 #define FLAG_ADDRESSES (1u << 16)
 
@@ -55,8 +56,7 @@ struct info {
 
 struct map_entry {
 	uint32_t size; /* of what follows */
-	uint64_t base, length;
-	uint32_t type;
+	struct load_range range;
 } __attribute__((packed));
 #define MAP_AVAILABLE 1u
 #define MAP_RESERVED  2u
@@ -275,26 +275,33 @@ static uint32_t append(struct loader *l, const void *bytes, size_t size)
 	return l->at - (uint32_t)size;
 }
 
+unsigned load_map(const struct load_request *r, struct load_range map[LOAD_RANGES])
+{
+	map[0] = (struct load_range){ 0, CONVENTIONAL_END, MAP_AVAILABLE };
+	map[1] = (struct load_range){ CONVENTIONAL_END, FIRMWARE_END - CONVENTIONAL_END, MAP_RESERVED };
+	map[2] = (struct load_range){ FIRMWARE_END, r->size - FIRMWARE_END, MAP_AVAILABLE };
+	map[3] = (struct load_range){ HIGH_RAM, r->high, MAP_AVAILABLE };
+	return r->high ? 4 : 3;
+}
+
 static void place_information(struct loader *l)
 {
 	const struct load_request *r = l->request;
-	const uint32_t entry_size = sizeof(struct map_entry) - sizeof(uint32_t);
-	const struct map_entry map[] = {
-		{ entry_size, 0, CONVENTIONAL_END, MAP_AVAILABLE },
-		{ entry_size, CONVENTIONAL_END, FIRMWARE_END - CONVENTIONAL_END, MAP_RESERVED },
-		{ entry_size, FIRMWARE_END, r->size - FIRMWARE_END, MAP_AVAILABLE },
-		{ entry_size, HIGH_RAM, r->high, MAP_AVAILABLE },
-	};
+	struct load_range ranges[LOAD_RANGES];
+	unsigned count = load_map(r, ranges);
+	struct map_entry map[LOAD_RANGES];
 	struct info info = {
 		.flags = INFO_FLAGS,
 		.mem_lower = CONVENTIONAL_END >> 10,
 		.mem_upper = (uint32_t)((r->size - FIRMWARE_END) >> 10),
 		.mods_count = r->module_count,
-		.mmap_length = (uint32_t)(sizeof(map) - (r->high ? 0 : sizeof(map[0]))),
+		.mmap_length = (uint32_t)(count * sizeof(map[0])),
 	};
 	size_t modules_size = r->module_count * sizeof(l->module[0]);
 	uint32_t info_at = append(l, &info, sizeof(info));
 
+	for (unsigned i = 0; i < count; i++)
+		map[i] = (struct map_entry){ sizeof(ranges[i]), ranges[i] };
 	info.mods_addr = append(l, l->module, modules_size);
 	info.mmap_addr = append(l, map, info.mmap_length);
 	info.boot_loader_name = append(l, loader_name, sizeof(loader_name));
@@ -311,11 +318,12 @@ static void place_information(struct loader *l)
 	memcpy(r->ram + info.mods_addr, l->module, modules_size);
 }
 
-const char *load_multiboot(const struct load_request *request, struct load_start *start)
+const char *load_multiboot(const struct load_request *request, struct virt_start *start)
 {
 	struct loader l = { .request = request, .image = request->image };
 	const char *error = plan(&l);
 
+	*start = (struct virt_start){ .eax = GUEST_MAGIC };
 	if (!error)
 		error = check_segments(&l, &start->entry);
 	if (!error)
@@ -324,11 +332,11 @@ const char *load_multiboot(const struct load_request *request, struct load_start
 		return error;
 	l.measure = true;
 	place_information(&l);
-	start->info = find_room(&l, l.at);
-	if (start->info == 0)
+	start->ebx = find_room(&l, l.at);
+	if (start->ebx == 0)
 		return "it leaves no room for the multiboot information below 640 KiB";
 	l.measure = false;
-	l.at = start->info;
+	l.at = start->ebx;
 	place_information(&l);
 	return NULL;
 }

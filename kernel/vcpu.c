@@ -6,7 +6,6 @@
 
 #include "kernel/exit.h"
 #include "kernel/intr.h"
-#include "kernel/load.h"
 #include "kernel/log.h"
 
 /* A ring of VCPUs per CPU; built before the CPUs run, constant afterwards. */
@@ -409,8 +408,7 @@ static void start_assigned(struct cpu *cpu, struct vcpu *first)
 		exit_forget(v);
 		virt->vcpu_apic(&v->virt, vlapic_base_read(&v->apic));
 		if (v->index == 0)
-			virt->vcpu_start_flat(&v->virt, v->vm->boot_entry, LOAD_MULTIBOOT_EAX,
-			                      v->vm->boot_info);
+			virt->vcpu_start_flat(&v->virt, &v->vm->start);
 		v = v->next;
 	} while (v != first);
 }

@@ -125,7 +125,9 @@ static void set_firmware_state(struct vlapic *apic)
 /* One register, 0 EAX to 3 EDX, of a CPUID leaf as the guest is shown it at its start. */
 static uint32_t guest_cpuid(const struct config_vm *from, uint32_t leaf, unsigned reg)
 {
-	const struct cpuid_view view = { .vcpus = from->vcpus, .x2apic = from->x2apic, .apic_enabled = true };
+	const struct cpuid_view view = {
+		.vcpus = from->vcpus, .x2apic = from->x2apic, .apic_enabled = true, .tsc_hz = tsc_hz
+	};
 	uint32_t out[4];
 
 	cpuid_guest(&view, leaf, 0, out);
@@ -211,7 +213,6 @@ static void load_image(struct vm *vm, const struct config *config, const struct 
 		.arguments = from->arguments,
 		.module = modules,
 	};
-	struct load_start start;
 	const char *wrong;
 
 	for (unsigned i = 0; i < config->module_count; i++) {
@@ -221,11 +222,10 @@ static void load_image(struct vm *vm, const struct config *config, const struct 
 			modules[request.module_count++] = (struct load_module){ m->image, m->image_size,
 				                                                m->string };
 	}
-	wrong = load_multiboot(&request, &start);
+	wrong = (load_is_linux(from->image, from->image_size) ? load_linux : load_multiboot)(&request,
+	                                                                                     &vm->start);
 	if (wrong)
 		refuse(LOG_CONFIG, "vm %s: cannot load its file: %s", from->name, wrong);
-	vm->boot_entry = start.entry;
-	vm->boot_info = start.info;
 	write_tables(vm, from);
 }
 

@@ -95,8 +95,7 @@ struct vm {
 
 	struct platform platform;
 
-	uint32_t boot_entry; /* where VCPU 0 starts, and its multiboot information; constant */
-	uint32_t boot_info;
+	struct virt_start start; /* VCPU 0's; constant */
 
 	_Atomic int ending;       /* 0 while it runs, else enum vm_end */
 	_Atomic unsigned running; /* VCPUs that have not stopped; the last one reports the end */

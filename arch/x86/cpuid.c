@@ -32,12 +32,12 @@ enum { EAX, EBX, ECX, EDX };
 #define EXTENDED_EDX \
 	(BIT(11) | BIT(20) | BIT(26) | BIT(27) | BIT(29)) /* SYSCALL, NX, 1 GiB, RDTSCP, 64 bit */
 
-#define BASIC_MIN      0xbu /* topology is always there */
-#define BASIC_MAX      0x16u
+#define BASIC_MAX      0x16u /* topology and frequencies are always there */
 #define EXTENDED       0x80000000u
 #define EXTENDED_MAX   0x80000008u
 #define HYPERVISOR     0x40000000u
 #define HYPERVISOR_END 0x4fffffffu
+#define KVM            0x40000100u
 
 static uint32_t at_most(uint32_t value, uint32_t limit)
 {
@@ -54,11 +54,6 @@ static unsigned core_bits(const struct cpuid_view *view)
 	return bits;
 }
 
-static uint32_t basic_max(uint32_t physical)
-{
-	return at_most(physical < BASIC_MIN ? BASIC_MIN : physical, BASIC_MAX);
-}
-
 /* SDM vol. 2, "CPUID": one thread a core, one package. Only the last-level cache is shared. */
 static void fix(const struct cpuid_view *view, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {
@@ -66,7 +61,7 @@ static void fix(const struct cpuid_view *view, uint32_t leaf, uint32_t subleaf, 
 
 	switch (leaf) {
 	case 0:
-		out[EAX] = basic_max(out[EAX]);
+		out[EAX] = BASIC_MAX;
 		break;
 	case 1:
 		out[EBX] |= view->apic_id << 24 | (ids + 1) << 16;
@@ -87,6 +82,17 @@ static void fix(const struct cpuid_view *view, uint32_t leaf, uint32_t subleaf, 
 		out[EBX] = subleaf == 0 ? 1 : subleaf == 1 ? view->vcpus : 0;
 		out[ECX] = (subleaf & 0xff) | (subleaf < 2 ? (subleaf + 1) << 8 : 0);
 		out[EDX] = view->apic_id;
+		break;
+	case 0x15:
+		/*
+		 * The crystal, which clocks the LAPIC's timer, is as fast as the TSC. One rate, ours: an
+		 * emulator's leaf may tell that of the processor it imitates. EAX 0 says "not enumerated".
+		 */
+		out[EAX] = out[EBX] = view->tsc_hz <= UINT32_MAX;
+		out[ECX] = out[EAX] ? (uint32_t)view->tsc_hz : 0;
+		break;
+	case 0x16: /* base, maximum and bus frequency in MHz */
+		out[EAX] = out[EBX] = out[ECX] = (uint32_t)(view->tsc_hz / 1000000);
 		break;
 	case BH_CPUID_ABI:
 		out[EDX] = view->apic_id << 16 | view->vcpus;
@@ -112,12 +118,16 @@ static const struct rule {
 	{ .leaf = 6, .set = { [EAX] = BIT(2) } },
 	{ .leaf = 7, .keep = { [EBX] = LEAF7_EBX, [EDX] = BIT(4) } }, /* with fast short REP MOV */
 	{ .leaf = 0xb },
-	/* The TSC is neither scaled nor slowed, so its ratio and the frequencies are true. */
-	{ .leaf = 0x15, .keep = { ALL, ALL, ALL, 0 } },
-	{ .leaf = 0x16, .keep = { 0xffff, 0xffff, 0xffff, 0 } },
+	{ .leaf = 0x15 },
+	{ .leaf = 0x16 },
 	{ .leaf = BH_CPUID_BASE,
 	  .set = { BH_CPUID_ABI, BH_SIGNATURE_EBX, BH_SIGNATURE_ECX, BH_SIGNATURE_EDX } },
 	{ .leaf = BH_CPUID_ABI, .set = { [EAX] = BH_ABI_VERSION, [ECX] = BH_GROUPS << 16 | BH_SLOTS } },
+	/*
+	 * Who else may be here is told at steps of 0x100. Linux turns x2APIC mode on without interrupt
+	 * remapping only where it finds a hypervisor that it knows: KVM's range, with no feature in it.
+	 */
+	{ .leaf = KVM, .set = { KVM + 1, 0x4b4d564b, 0x564b4d56, 0x4d } }, /* "KVMKVMKVM" */
 	{ .leaf = EXTENDED, .keep = { ALL, 0, 0, 0 } },
 	{ .leaf = EXTENDED + 1, .keep = { [ECX] = EXTENDED_ECX, [EDX] = EXTENDED_EDX } },
 	{ .leaf = EXTENDED + 2, .keep = { ALL, ALL, ALL, ALL } }, /* the name, to EXTENDED + 4 */
@@ -149,7 +159,7 @@ static uint32_t effective_leaf(cpuid_source source, uint32_t leaf, uint32_t *phy
 	}
 	source(0, 0, highest);
 	*physical = highest[EAX];
-	return at_most(leaf, basic_max(*physical));
+	return at_most(leaf, BASIC_MAX);
 }
 
 void cpuid_filter(const struct cpuid_view *view, cpuid_source source, uint32_t leaf, uint32_t subleaf,

@@ -12,6 +12,7 @@ struct cpuid_view {
 	unsigned vcpus;    /* of the VM */
 	bool x2apic;       /* x2APIC mode is offered */
 	bool apic_enabled; /* IA32_APIC_BASE.EN now: leaf 1 shows it */
+	uint64_t tsc_hz;   /* of the TSC and of the LAPIC timer */
 };
 
 /* One leaf of a processor: EAX, EBX, ECX, EDX. */

@@ -136,6 +136,12 @@ enum virt_apic {
  */
 extern bool virt_delivers;
 
+/* Flat 32-bit protected mode as the boot protocols leave it: CS 0x10, the others 0x18; what is not here is 0. */
+struct virt_start {
+	uint32_t entry, eax, ebx, esi;
+	uint32_t gdt; /* guest-physical address of the table with these selectors, if the protocol has one */
+};
+
 struct apic_page;
 struct inbox_pid;
 
@@ -166,9 +172,9 @@ struct virt_ops {
 	void (*vcpu_unload)(struct virt_vcpu *v);
 	/* The state after INIT (SDM vol. 3, "Processor State Following Power-up, Reset, or INIT"). */
 	void (*vcpu_reset)(struct virt_vcpu *v);
-	/* Real mode at page << 12 (SIPI); or flat 32-bit protected mode with EAX and EBX (multiboot). */
+	/* Real mode at page << 12 (SIPI); or flat 32-bit protected mode (boot protocols). */
 	void (*vcpu_start_real)(struct virt_vcpu *v, uint8_t page);
-	void (*vcpu_start_flat)(struct virt_vcpu *v, uint32_t entry, uint32_t eax, uint32_t ebx);
+	void (*vcpu_start_flat)(struct virt_vcpu *v, const struct virt_start *start);
 	/*
 	 * The VCPU's IA32_APIC_BASE: after it changed, and once before the first entry. Where its page lies, no
 	 * memory is reached by this VCPU.

@@ -48,7 +48,9 @@ static void is(uint32_t eax, uint32_t ebx, uint32_t ecx, uint32_t edx)
 static int fresh(void **state)
 {
 	(void)state;
-	view = (struct cpuid_view){ .apic_id = 2, .vcpus = 3, .x2apic = true, .apic_enabled = true };
+	view = (struct cpuid_view){
+		.apic_id = 2, .vcpus = 3, .x2apic = true, .apic_enabled = true, .tsc_hz = 2000000001
+	};
 	basic_max = 0x20;
 	extended_max = 0x80000021;
 	return 0;
@@ -61,7 +63,7 @@ static void highest_leaves(void **state)
 	is(0x16, UINT32_MAX, UINT32_MAX, UINT32_MAX);
 	basic_max = 0x7;
 	ask(0, 0);
-	assert_int_equal(out[EAX], 0xb);
+	assert_int_equal(out[EAX], 0x16);
 	ask(0x80000000, 0);
 	is(0x80000008, 0, 0, 0);
 	extended_max = 0x80000004;
@@ -74,7 +76,7 @@ static void beyond_the_highest(void **state)
 {
 	(void)state;
 	ask(0x17, 5);
-	is(0x20, 0x20, 0x20, 0);
+	is(2000, 2000, 2000, 0);
 }
 
 static void features(void **state)
@@ -98,8 +100,9 @@ static void features(void **state)
 
 static void hidden_leaves(void **state)
 {
-	static const uint32_t hidden[] = { 3,   5,    8,    9,    0xa,        0xc,        0xd,       0xe,
-		                           0xf, 0x10, 0x12, 0x14, 0x80000005, 0x40000002, 0x4fffffff };
+	static const uint32_t hidden[] = { 3,          5,          8,          9,          0xa,       0xc,
+		                           0xd,        0xe,        0xf,        0x10,       0x12,      0x14,
+		                           0x80000005, 0x40000002, 0x40000101, 0x40000200, 0x4fffffff };
 
 	(void)state;
 	for (unsigned i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++) {
@@ -146,8 +149,26 @@ static void hypervisor_leaves(void **state)
 	ask(0x40000000, 9);
 	is(0x40000001, BH_SIGNATURE_EBX, BH_SIGNATURE_ECX, BH_SIGNATURE_EDX);
 	assert_memory_equal(&out[EBX], "BellhopRings", 12);
+	ask(0x40000100, 0);
+	assert_int_equal(out[EAX], 0x40000101);
+	assert_memory_equal(&out[EBX], "KVMKVMKVM\0\0\0", 12);
 	ask(0x40000001, 0);
 	is(BH_ABI_VERSION, 0, 16 << 16 | 2048, 2 << 16 | 3);
+}
+
+/* SDM vol. 3, "Determining the Processor Base Frequency"; vol. 3, "APIC Timer": it counts at the crystal's rate. */
+static void frequencies(void **state)
+{
+	(void)state;
+	ask(0x15, 0);
+	is(1, 1, 2000000001, 0);
+	ask(0x16, 0);
+	is(2000, 2000, 2000, 0);
+	view.tsc_hz = 5000000000;
+	ask(0x15, 0);
+	is(0, 0, 0, 0);
+	ask(0x16, 0);
+	is(5000, 5000, 5000, 0);
 }
 
 static void extended(void **state)
@@ -170,8 +191,8 @@ static void old_processor(void **state)
 	basic_max = 5;
 	ask(7, 0);
 	is(0, 0, 0, 0);
-	ask(0x15, 0);
-	assert_int_equal(out[ECX] >> 8, 1); /* beyond 0xb: that leaf */
+	ask(2, 0);
+	is(UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX);
 }
 
 /* The real one, whatever it is, goes through the same filter. */
@@ -181,7 +202,7 @@ static void this_processor(void **state)
 
 	(void)state;
 	cpuid_guest(&view, 0, 0, leaf0);
-	assert_in_range(leaf0[EAX], 0xb, 0x16);
+	assert_int_equal(leaf0[EAX], 0x16);
 	cpuid_guest(&view, 1, 0, out);
 	assert_int_equal(out[ECX] & (1u << 5 | 1u << 3 | 1u << 26), 0);
 	assert_int_equal(out[ECX] >> 31, 1);
@@ -196,6 +217,7 @@ int main(void)
 		cmocka_unit_test_setup(hidden_leaves, fresh),
 		cmocka_unit_test_setup(topology, fresh),
 		cmocka_unit_test_setup(hypervisor_leaves, fresh),
+		cmocka_unit_test_setup(frequencies, fresh),
 		cmocka_unit_test_setup(extended, fresh),
 		cmocka_unit_test_setup(old_processor, fresh),
 		cmocka_unit_test_setup(this_processor, fresh),

@@ -18,7 +18,7 @@ static uint8_t *ram;
 static uint8_t *image; /* of exactly FILE_SIZE bytes, so that ASan sees a read beyond */
 static struct load_module modules[LOAD_MAX_MODULES];
 static struct load_request request;
-static struct load_start start;
+static struct virt_start start;
 
 static void put(size_t at, unsigned bytes, uint64_t value)
 {
@@ -155,7 +155,7 @@ static void information(void **state)
 	modules[2] = (struct load_module){ "xyz", 3, "third" };
 	request.module_count = 3;
 	loads();
-	info = start.info;
+	info = start.ebx;
 	assert_int_equal(info % 4096, 0);
 	assert_int_equal(info, 0x9f000);
 	assert_int_equal(word(info), 1 | 4 | 8 | 0x40 | 0x200);
@@ -190,8 +190,8 @@ static void information(void **state)
 	request.high = 0;
 	request.arguments = "";
 	loads();
-	assert_int_equal(word(start.info + 44), 3 * 24);
-	assert_string_equal((char *)ram + word(start.info + 16), "demo");
+	assert_int_equal(word(start.ebx + 44), 3 * 24);
+	assert_string_equal((char *)ram + word(start.ebx + 16), "demo");
 }
 
 static void information_avoids_the_image(void **state)
@@ -199,10 +199,10 @@ static void information_avoids_the_image(void **state)
 	(void)state;
 	put_segment(1, 1, 0x2800, 0x8000, 0x8000, 0x100, 0xa0000 - 0x8000);
 	loads();
-	assert_int_equal(start.info, 0x7000);
+	assert_int_equal(start.ebx, 0x7000);
 	put_segment(1, 1, 0x2800, 0x2001, 0x2001, 0x100, 0xa0000 - 0x2001);
 	loads();
-	assert_int_equal(start.info, 0x1000);
+	assert_int_equal(start.ebx, 0x1000);
 	put_segment(1, 1, 0x2800, 0x1fff, 0x1fff, 0x100, 0xa0000 - 0x1fff);
 	refused("no room");
 }

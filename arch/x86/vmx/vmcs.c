@@ -255,13 +255,16 @@ void vmcs_start_real(struct virt_vcpu *v, uint8_t page)
 	vmwrite(VMCS_GUEST_RIP, 0);
 }
 
-void vmcs_start_flat(struct virt_vcpu *v, uint32_t entry, uint32_t eax, uint32_t ebx)
+void vmcs_start_flat(struct virt_vcpu *v, const struct virt_start *start)
 {
 	regs_set(v, VREG_CR0, CR0_PE | CR0_ET);
-	write_segments(0x08, 0, RIGHTS_CODE_32, 0x10, RIGHTS_DATA_32, UINT32_MAX);
-	vmwrite(VMCS_GUEST_RIP, entry);
-	v->gpr[RAX] = eax;
-	v->gpr[RBX] = ebx;
+	write_segments(0x10, 0, RIGHTS_CODE_32, 0x18, RIGHTS_DATA_32, UINT32_MAX);
+	vmwrite(VMCS_GUEST_GDTR_BASE, start->gdt);
+	vmwrite(VMCS_GUEST_RIP, start->entry);
+	v->gpr[RAX] = start->eax;
+	v->gpr[RBX] = start->ebx;
+	v->gpr[RDX] = 0; /* where INIT leaves the processor's signature */
+	v->gpr[RSI] = start->esi;
 }
 
 void vmcs_segment(struct virt_vcpu *v, enum virt_seg seg, struct virt_segment *out)

@@ -156,7 +156,7 @@ void vmcs_load(struct virt_vcpu *v);
 void vmcs_unload(struct virt_vcpu *v);
 void vmcs_reset(struct virt_vcpu *v);
 void vmcs_start_real(struct virt_vcpu *v, uint8_t page);
-void vmcs_start_flat(struct virt_vcpu *v, uint32_t entry, uint32_t eax, uint32_t ebx);
+void vmcs_start_flat(struct virt_vcpu *v, const struct virt_start *start);
 void vmcs_segment(struct virt_vcpu *v, enum virt_seg seg, struct virt_segment *out);
 void vmcs_dump(struct virt_vcpu *v, void (*line)(const char *text));
 /* Forgets what the TLB holds of the loaded VCPU's linear addresses. */
