@@ -178,14 +178,14 @@ help:
 #: make run              the demonstration on Bochs; its table as build/run/routes.csv
 #: make run GUEST=NAME|FILE [VM="vcpus=2 mem=64M route=native"] [ARGS="..."] [MODULE=FILE] [HV="..."]
 #:                       [CPUS=4] [MODEL=corei7_skylake_x] [TIMEOUT=seconds] [EMU=bochs|bochs3|qemu]
-#:                       any multiboot ELF file as the guest; status 0: it ended with 0
+#:                       any multiboot ELF file as the guest, or linux; status 0: it ended with 0
 #: make debug            the same, stopped before the first instruction, with our symbols loaded
 #: make iso              build/bellhop.iso, also an image for a USB stick
 #: make test             everything below but coverage, and each fuzz target for a moment
 #: make unit             tests/unit/*.c with ASan and UBSan
 #: make lint             format, headers, purity, sizes, the ELF file
-#: make emu-test         tests/emu/scenarios.ini [SCENARIOS="name ..."]
-#: make test-long        the scenarios that take too long for make test: every interrupt backend on every CPU model
+#: make emu-test         tests/emu/scenarios.ini and tests/linux/scenarios.ini [SCENARIOS="name ..."]
+#: make test-long        the scenarios that take too long for make test: every interrupt backend on every CPU model, Linux
 #: make stress           random doorbells, routes and IOAPIC entries [SEEDS="1 2"] [EVENTS=n] [CPUS="1 2 4 8"]
 #: make mutants          the tests catch what is broken on purpose [MUTANTS="name ..."]
 #: make model            tests/model, checked by Spin [CASES="word ..."]

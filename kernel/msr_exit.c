@@ -5,7 +5,8 @@
 #include "kernel/intr.h"
 #include "kernel/vcpu.h"
 
-#define MSR_TSC 0x10u
+#define MSR_TSC        0x10u
+#define MSR_TSC_ADJUST 0x3bu
 
 static bool apic_read(struct vcpu *v, uint32_t index, uint64_t *value)
 {
@@ -34,12 +35,15 @@ static bool apic_write(struct vcpu *v, uint32_t index, uint64_t value)
 	return true;
 }
 
-/* The guest sets its TSC: the offset changes, and the LAPIC timer's count goes on as before. */
-static bool write_tsc(struct vcpu *v, uint64_t value)
+/*
+ * The guest sets its TSC or IA32_TSC_ADJUST, which is the sum of all such changes since reset (SDM vol. 3, "Time-Stamp
+ * Counter Adjustment"): here that is the offset. The offset changes, and the LAPIC timer's count goes on as before.
+ */
+static bool move_tsc(struct vcpu *v, uint64_t offset)
 {
-	uint64_t now = tsc_now(), offset = value - now;
+	uint64_t now = tsc_now();
 
-	vlapic_tsc_moved(&v->apic, now + v->tsc_offset, value);
+	vlapic_tsc_moved(&v->apic, now + v->tsc_offset, now + offset);
 	v->tsc_offset = offset;
 	virt->vcpu_set(&v->virt, VREG_TSC_OFFSET, offset);
 	return true;
@@ -64,7 +68,13 @@ static bool access_msr(struct vcpu *v, uint32_t index, bool write, uint64_t *val
 	case MSR_BACKEND:
 		/* A read exits only if this CPU has no such register. */
 		if (index == MSR_TSC)
-			return write && write_tsc(v, *value);
+			return write && move_tsc(v, *value - tsc_now());
+		if (index == MSR_TSC_ADJUST && write)
+			return move_tsc(v, *value);
+		if (index == MSR_TSC_ADJUST) {
+			*value = v->tsc_offset;
+			return true;
+		}
 		return write && virt->vcpu_msr_write(&v->virt, index, *value);
 	case MSR_APIC:
 		return write ? apic_write(v, index, *value) : apic_read(v, index, value);

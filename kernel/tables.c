@@ -136,12 +136,14 @@ static void write_madt(uint8_t *ram, const struct tables_setup *setup)
 	finish(&w, MADT);
 }
 
-/* "Default I/O interrupt assignment" of a board with the timer on pin 2, and local interrupts: 18 entries. */
+/*
+ * "Default I/O interrupt assignment" of a board with the timer on pin 2, and local interrupts: 17 entries. INTR of the 8259
+ * pair is wired to LINT0 alone: an entry for the IOAPIC's pin 0 would be a lie that Linux notices.
+ */
 static void put_interrupts(struct writer *w, uint8_t ioapic)
 {
 	enum { INT = 0, NMI = 1, EXTINT = 3 };
 
-	PUT(w, 3, EXTINT, LE16(0), 0, 0, ioapic, 0);
 	for (uint8_t line = 0; line < ISA_LINES; line++)
 		if (line != 2) /* the second 8259's */
 			PUT(w, 3, INT, LE16(line == PM_SCI ? SCI_FLAGS : 0), 0, line, ioapic,
@@ -165,7 +167,7 @@ static void write_mp(uint8_t *ram, const struct tables_setup *setup)
 	PUT_TEXT(&header, "PCMP");
 	PUT(&header, LE16(w.at - MP), 4, 0); /* MP 1.4, and the checksum */
 	PUT_TEXT(&header, "BELLHOP Bellhop VM  ");
-	PUT(&header, LE32(0), LE16(0), LE16(setup->vcpus + 2 + 18), LE32(LAPIC_ADDRESS), LE32(0));
+	PUT(&header, LE32(0), LE16(0), LE16(setup->vcpus + 2 + 17), LE32(LAPIC_ADDRESS), LE32(0));
 	seal(ram, MP, w.at - MP, MP + 7);
 
 	/* One paragraph; MP 1.4; checksum; a table follows; virtual-wire mode. */

@@ -26,7 +26,7 @@ enum { EAX, EBX, ECX, EDX };
 	(BIT(0) | BIT(1) | BIT(9) | BIT(13) | BIT(19) | BIT(20) | BIT(22) | BIT(23) | BIT(25) | BIT(30))
 /* FPU VME DE PSE TSC MSR PAE MCE CX8, SEP, PGE MCA CMOV PAT PSE36, CLFSH, MMX FXSR SSE SSE2 SS */
 #define FEATURES_EDX (0x1ffu | BIT(11) | 0x3e000u | BIT(19) | 0x0f800000u)
-/* FSGSBASE, BMI1, FDP_EXCPTN_ONLY, SMEP BMI2 ERMS, no FCS/FDS, RDSEED ADX SMAP, CLFLUSHOPT CLWB, SHA */
+/* FSGSBASE, TSC_ADJUST (software), BMI1, FDP_EXCPTN_ONLY, SMEP BMI2 ERMS, no FCS/FDS, RDSEED ADX SMAP, CLFLUSHOPT CLWB, SHA */
 #define LEAF7_EBX    (BIT(0) | BIT(3) | BIT(6) | 0x380u | BIT(13) | 0x1c0000u | 0x1800000u | BIT(29))
 #define EXTENDED_ECX (BIT(0) | BIT(5) | BIT(8)) /* LAHF, LZCNT, PREFETCHW */
 #define EXTENDED_EDX \
@@ -116,7 +116,9 @@ static const struct rule {
 	{ .leaf = 4, .keep = { 0x00003fff, ALL, ALL, ALL } },
 	/* The virtual APIC timer never stops (ARAT). */
 	{ .leaf = 6, .set = { [EAX] = BIT(2) } },
-	{ .leaf = 7, .keep = { [EBX] = LEAF7_EBX, [EDX] = BIT(4) } }, /* with fast short REP MOV */
+	{ .leaf = 7,
+	  .keep = { [EBX] = LEAF7_EBX, [EDX] = BIT(4) },
+	  .set = { [EBX] = BIT(1) } }, /* with fast short REP MOV */
 	{ .leaf = 0xb },
 	{ .leaf = 0x15 },
 	{ .leaf = 0x16 },

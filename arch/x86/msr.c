@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The MSR policy, the counterpart of the CPUID policy: an MSR that CPUID announces as absent is #GP here. So
- * there is no IA32_FEATURE_CONTROL (neither VMX nor SMX), no MTRR, no performance monitoring, no TSC_ADJUST.
+ * there is no IA32_FEATURE_CONTROL (neither VMX nor SMX), no MTRR, no performance monitoring.
  * Registers as in SDM vol. 4, "Architectural MSRs".
  */
 #include "arch/x86/msr.h"
@@ -22,6 +22,7 @@ const struct msr_rule msr_rules[] = {
 	{ 0x10, 0x10, .kind = MSR_BACKEND },                  /* IA32_TIME_STAMP_COUNTER */
 	{ 0x17, 0x17, .kind = MSR_CONST, .read_only = true }, /* IA32_PLATFORM_ID */
 	{ 0x1b, 0x1b, .kind = MSR_APIC },                     /* IA32_APIC_BASE */
+	{ 0x3b, 0x3b, .kind = MSR_BACKEND },                  /* IA32_TSC_ADJUST */
 	/* IA32_BIOS_SIGN_ID: software writes 0, executes CPUID and reads the revision: none is loaded. */
 	{ 0x8b, 0x8b, .kind = MSR_CONST, .ignored = UINT64_MAX },
 	{ 0x174, 0x176, .kind = MSR_BACKEND },                  /* IA32_SYSENTER_CS, ESP, EIP */

@@ -129,7 +129,7 @@ static void processor(void)
 /* SDM vol. 2, "RDMSR" and "WRMSR": a reserved or unimplemented MSR is #GP(0). */
 static void msrs(void)
 {
-	static const uint32_t absent[] = { 0x2,   0x3a,  0x3b,  0xc1,  0xfe,       0x186,
+	static const uint32_t absent[] = { 0x2,   0x3a,  0x3c,  0xc1,  0xfe,       0x186,
 		                           0x1d3, 0x200, 0x309, 0x345, 0x38f,      0x3f1,
 		                           0x480, 0x600, 0x6a0, 0x8ff, 0xc0000104, 0xc0010015 };
 	unsigned there = 0, wrong = 0, odd = 0;

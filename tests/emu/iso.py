@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 
+from tests.linux import guest as linux, initramfs, packages
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HYPERVISOR = ROOT / "build/bellhop.elf"
 GUESTS = ROOT / "build/guest"
@@ -12,7 +14,9 @@ BIOS_MODULES = pathlib.Path("/usr/lib/grub/i386-pc")
 
 
 def guest_file(name):
-    """The ELF file of a guest: one of ours by its name, or any file by its path. None: there is none."""
+    """The file of a guest: one of ours by its name, a Linux kernel, or any file by its path. None: there is none."""
+    if name in linux.KERNELS:
+        return packages.fetch(name)
     ours = GUESTS / f"{name}.elf"
     for path in (ours, pathlib.Path(name)):
         if path.is_file():
@@ -49,6 +53,10 @@ class Image:
 
     def native(self, path, args, modules=()):
         """A guest on the bare machine. The first word of its line is its name, as under Bellhop."""
+        if linux.is_linux(path):
+            self.load("linux", path, f"{linux.COMMAND} {args}")
+            self.load("initrd", initramfs.write())
+            return self
         self.load("multiboot", path, f"{path.stem} {args}")
         for file, text in modules:
             self.load("module", file, text)
@@ -69,7 +77,7 @@ class Image:
 
         command = ["grub-mkrescue", "-o", str(target), str(folder)]
         if bios_only:
-            modules = "normal multiboot multiboot2 iso9660 biosdisk"
+            modules = "normal linux multiboot multiboot2 iso9660 biosdisk"
             command[1:1] = ["-d", str(BIOS_MODULES), f"--install-modules={modules}"]
         made = subprocess.run(command, capture_output=True, text=True, check=False)
         shutil.rmtree(folder)

@@ -19,7 +19,7 @@ BOCHS3_MODELS = ("sapphire_rapids", "arrow_lake")
 BOCHSRC = """\
 config_interface: textconfig
 display_library: rfb, options="timeout=0"
-cpu: model={model}, count={cpus}, {turns}ips=4000000, reset_on_triple_fault=0
+cpu: model={model}, count={cpus}, {turns}ips={ips}, reset_on_triple_fault=0
 clock: sync=none, time0=1700000000
 memory: guest={megs}, host={megs}
 romimage: file={bios}
@@ -48,6 +48,7 @@ class Machine:
     model: str = "corei7_skylake_x"
     megs: int = 512
     cpu: str = ""
+    ips: int = 4_000_000  # of Bochs: instructions that an emulated second has
 
     def __post_init__(self):
         if self.emu == "bochs" and self.model in BOCHS3_MODELS:
@@ -135,7 +136,8 @@ def bochs_command(machine, iso, folder, debugger_script):
     # that halts counts the whole quantum all the same.
     turns = "" if emulator.version.startswith("2.") else "quantum=1, "
     rc = folder / "bochsrc"
-    rc.write_text(BOCHSRC.format(model=machine.model, cpus=machine.cpus, turns=turns, megs=machine.megs, iso=iso,
+    rc.write_text(BOCHSRC.format(model=machine.model, cpus=machine.cpus, turns=turns, ips=machine.ips, megs=machine.megs,
+                                 iso=iso,
                                  bios=bios, vga=vga, serial=folder / "serial", log=folder / "bochs.log"))
     script = folder / "debugger"
     script.write_text(debugger_script)

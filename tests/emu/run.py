@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Runs the scenarios of scenarios.ini on their emulated machines, two at a time: those named, with `--long` the long ones,
+# Runs the scenarios of the manifests on their emulated machines, two at a time: those named, with `--long` the long ones,
 # or all others.
 import fnmatch
 import functools
@@ -65,7 +65,7 @@ def backend_faults(item, seen):
 
 
 def run_scenario(item):
-    if why := item.machine.why_not():
+    if why := item.why_not():
         return [Result(item.name, SKIPPED, why)]
     with folder.claim(item.name) as where:
         try:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Reads tests/emu/scenarios.ini. A section is a scenario, or one for each CPU model that it lists.
+"""Reads the manifests. A section is a scenario, or one for each CPU model that it lists.
 
 guests       names of guests, one VM each; the VM has the guest's name, or its own as in VM:GUEST
 vm, args     words of each VM's module line and its arguments; `vm.NAME`, `args.NAME` for one VM only
 lines        instead of guests: module lines as they are, `FILE: line` each (FILE: a guest's name)
 options      words of Bellhop's own line
-cpus, model, megs, timeout          the machine; `emu = bochs3` is Bochs 3.0 (so are the models that only it has),
+cpus, model, megs, ips, timeout     the machine; `emu = bochs3` is Bochs 3.0 (so are the models that only it has),
              `emu = qemu-tcg` QEMU without VT-x, model its -cpu
 refusal      the one line with which Bellhop must stop, "level: text", a final * as for end
 halts        yes: after that line it cannot end the run, and the runner does
@@ -24,9 +24,10 @@ import dataclasses
 import pathlib
 
 from tests.emu import iso, machine
+from tests.linux import guest as linux, packages
 
-MANIFEST = iso.ROOT / "tests/emu/scenarios.ini"
-KEYS = {"guests", "vm", "args", "lines", "options", "cpus", "model", "megs", "timeout", "emu",
+MANIFESTS = (iso.ROOT / "tests/emu/scenarios.ini", iso.ROOT / "tests/linux/scenarios.ini")
+KEYS = {"guests", "vm", "args", "lines", "options", "cpus", "model", "megs", "ips", "timeout", "emu",
         "refusal", "halts", "end", "summary", "native", "backends", "apic", "long", "table", "rows", "zero"}
 BACKENDS = "backends"
 
@@ -60,7 +61,12 @@ class Scenario:
         self.summary = words(self.keys["summary"]) if "summary" in self.keys else self.guests
         for key in self.keys:
             if key.split(".")[0] not in KEYS:
-                raise ValueError(f"scenarios.ini: [{self.name}]: unknown key {key}")
+                raise ValueError(f"[{self.name}]: unknown key {key}")
+
+    def why_not(self):
+        """Why this cannot be run here. None: it can."""
+        no_linux = packages.why_not() if set(self.stub.values()) & set(linux.KERNELS) else None
+        return self.machine.why_not() or no_linux
 
     @property
     def section(self):
@@ -81,9 +87,11 @@ class Scenario:
             result.append((needed(name), text.strip()))
         for guest in self.guests:
             text = f"vm name={guest} {self.of('vm', guest)}".strip()
-            if args := self.of("args", guest):
-                text += f" -- {args}"
-            result.append((needed(self.stub[guest]), text))
+            path, args = needed(self.stub[guest]), self.of("args", guest)
+            if linux.is_linux(path):
+                result += linux.modules(path, guest, text, args)
+            else:
+                result.append((path, f"{text} -- {args}" if args else text))
         return result
 
     def image(self):
@@ -106,7 +114,8 @@ def machine_of(keys, model):
     common = {"cpus": int(keys.get("cpus", "2")), "megs": int(keys.get("megs", "256"))}
     if keys.get("emu") == "qemu-tcg":
         return machine.Machine(emu="qemu", cpu=model or "qemu64", **common)
-    return machine.Machine(emu=keys.get("emu", "bochs"), model=model or "corei7_skylake_x", **common)
+    return machine.Machine(emu=keys.get("emu", "bochs"), model=model or "corei7_skylake_x",
+                           ips=int(keys.get("ips", "4000000")), **common)
 
 
 def backends(parser):
@@ -123,10 +132,14 @@ def backends(parser):
 
 
 def load():
-    """All scenarios of the manifest, in its order."""
+    """All scenarios of the manifests, in their order."""
+    return [item for manifest in MANIFESTS for item in load_one(manifest)]
+
+
+def load_one(manifest):
     parser = configparser.ConfigParser(interpolation=None, comment_prefixes=("#",), delimiters=("=",))
     parser.optionxform = str
-    parser.read_string(MANIFEST.read_text())
+    parser.read_string(manifest.read_text())
     result = []
     for section in parser.sections():
         if section == BACKENDS:

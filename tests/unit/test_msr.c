@@ -37,8 +37,8 @@ static void found(void **state)
 
 static void absent(void **state)
 {
-	/* FEATURE_CONTROL, TSC_ADJUST, SPEC_CTRL, PMC0, MTRRCAP, PERF_STATUS, PERFEVTSEL0, MTRR_DEF_TYPE, VMX_BASIC, XSS, none */
-	static const uint32_t none[] = { 0x3a,       0x3b,       0x48,       0xc1,      0xfe,  0x198,
+	/* FEATURE_CONTROL, SMI_COUNT, SPEC_CTRL, PMC0, MTRRCAP, PERF_STATUS, PERFEVTSEL0, MTRR_DEF_TYPE, VMX_BASIC, XSS, none */
+	static const uint32_t none[] = { 0x3a,       0x34,       0x48,       0xc1,      0xfe,  0x198,
 		                         0x186,      0x2ff,      0x480,      0xda0,     0x900, 0x7ff,
 		                         0xc0000085, 0xc0000104, 0x40000000, 0xffffffff };
 
@@ -49,9 +49,9 @@ static void absent(void **state)
 
 static void kinds(void **state)
 {
-	static const uint32_t backend[] = { 0x10,       0x174,      0x175,      0x176,      0x277,
-		                            0xc0000080, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084,
-		                            0xc0000100, 0xc0000101, 0xc0000102, 0xc0000103 };
+	static const uint32_t backend[] = { 0x10,       0x3b,       0x174,      0x175,      0x176,
+		                            0x277,      0xc0000080, 0xc0000081, 0xc0000082, 0xc0000083,
+		                            0xc0000084, 0xc0000100, 0xc0000101, 0xc0000102, 0xc0000103 };
 	static const uint32_t apic[] = { 0x1b, 0x6e0, 0x800, 0x830, 0x8ff };
 
 	(void)state;
