@@ -13,17 +13,32 @@
 /* Guards the console's bytes only. It nests inside nothing. */
 static struct spinlock console_lock;
 
+/* The prefix of the line that is not finished, NULL: there is none; under console_lock. */
+static const char *unfinished;
+
 /* How many have called panic(); written by any CPU. */
 static _Atomic unsigned panics;
 
-/* Text with a carriage return before each line's end, which a terminal on a serial line needs. */
+/* With a carriage return before each line's end, which a terminal on a serial line needs. */
+static void put(char c)
+{
+	if (c == '\n')
+		console_put('\r');
+	console_put(c);
+}
+
 static void put_text(const char *text)
 {
-	for (; *text; text++) {
-		if (*text == '\n')
-			console_put('\r');
-		console_put(*text);
-	}
+	while (*text)
+		put(*text++);
+}
+
+static void begin_line(const char *prefix)
+{
+	if (unfinished)
+		put('\n');
+	unfinished = NULL;
+	put_text(prefix);
 }
 
 static void put_line(enum log_level level, const char *text)
@@ -37,7 +52,7 @@ static void put_line(enum log_level level, const char *text)
 
 	format_text(head, sizeof(head), "[%3lu.%06lu] %-7s ", ticks / hz, ticks % hz * 1000000 / hz,
 	            names[level]);
-	put_text(head);
+	begin_line(head);
 	put_text(text);
 	put_text("\n");
 }
@@ -61,11 +76,14 @@ void log_line(enum log_level level, const char *fmt, ...)
 	va_end(args);
 }
 
-void log_raw(const char *text, size_t length)
+void log_text(const char *prefix, const char *text, size_t length)
 {
 	spinlock_lock(&console_lock);
+	if (unfinished != prefix)
+		begin_line(prefix);
 	for (size_t i = 0; i < length; i++)
-		console_put(text[i]);
+		put(text[i]);
+	unfinished = text[length - 1] == '\n' ? NULL : prefix;
 	spinlock_unlock(&console_lock);
 }
 

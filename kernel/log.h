@@ -18,8 +18,12 @@ enum log_level { LOG_HV, LOG_GUEST, LOG_CONFIG };
  */
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* Writes raw text to the console under its lock: the guests' serial lines. Any CPU. */
-void log_raw(const char *text, size_t length);
+/*
+ * Writes a guest's serial output under the console's lock, `length` at least 1, as it is but for the `prefix` that every
+ * line begins with. A line that `text` does not end goes on with the next text of the same prefix (the same pointer),
+ * unless somebody else wrote in between: that ends it. Any CPU.
+ */
+void log_text(const char *prefix, const char *text, size_t length);
 
 /* A demand of ours is not met or the configuration is wrong: one line that names it, and a clean stop. */
 _Noreturn void refuse(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

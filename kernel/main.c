@@ -91,5 +91,6 @@ void kernel_main(const struct boot_info *boot)
 			cpu_relax();
 	}
 	make_vms();
+	console_listen();
 	vcpu_run_all();
 }

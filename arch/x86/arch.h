@@ -104,6 +104,13 @@ void irq_finish(uint8_t vector);
 /* Puts a byte on the console: COM1, polled. kernel/log.c has the lock and the lines. */
 void console_put(char c);
 
+/*
+ * From now on console_received(), the kernel's, is called for each byte that comes in on COM1: on the boot CPU, interrupts
+ * off, no lock held. Boot CPU, once.
+ */
+void console_listen(void);
+void console_received(char c);
+
 /* How machine_end() tells an emulator that the run is over; the option `end=` of the hypervisor's line. */
 enum machine_end_way { MACHINE_END_HALT, MACHINE_END_BOCHS, MACHINE_END_QEMU, MACHINE_END_RESET };
 extern enum machine_end_way machine_end_way;

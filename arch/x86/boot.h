@@ -76,6 +76,11 @@ void tsc_init(void);
 /* Waits. Any CPU. */
 void tsc_wait(uint64_t microseconds);
 
+/* Opens LINT0 to the 8259 pair's interrupts. The boot CPU. */
+void lapic_open_pic(void);
+/* An interrupt with a vector from VECTOR_PIC on. The boot CPU. */
+void console_interrupt(uint8_t vector);
+
 /* COM1 at 115,200 baud, 8n1, polled; without a UART the console is silent. Boot CPU, before the log's first line. */
 void console_init(void);
 

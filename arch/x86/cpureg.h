@@ -39,6 +39,7 @@
 #define CPUID_EXT_EDX_RDTSCP (1u << 27)
 
 /* What the hypervisor itself uses of the vectors; CPU_KICK is above them, so that it is served first. */
+#define VECTOR_PIC      0xe0 /* and seven more: the first 8259, of which only COM1's line is open */
 #define VECTOR_TIMER    0xf0
 #define VECTOR_NOTIFY   0xf1 /* posted-interrupt processing */
 #define VECTOR_SPURIOUS 0xff

@@ -25,6 +25,7 @@ enum lapic_register {
 #define SVR_ENABLE        (1u << 8)
 #define LVT_MASKED        (1u << 16)
 #define LVT_NMI           (4u << 8)
+#define LVT_EXTINT        (7u << 8)
 #define TIMER_DIVIDE_BY_1 0xbu
 #define ICR_PENDING       (1u << 12)
 #define ICR_ASSERT        (1u << 14)
@@ -87,6 +88,11 @@ void lapic_find(void)
 	passed = tsc_now() - start;
 	lapic_write(LAPIC_TIMER_INITIAL, 0);
 	timer_ratio = ((uint64_t)counted << 32) / passed;
+}
+
+void lapic_open_pic(void)
+{
+	lapic_write(LAPIC_LVT_LINT0, LVT_EXTINT);
 }
 
 bool lapic_is_x2apic(void)

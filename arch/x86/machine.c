@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The machine's console, a 16550 on COM1, polled, and the end of its run. */
 #include "arch/x86/boot.h"
+#include "arch/x86/cpureg.h"
 #include "arch/x86/insn.h"
 
 enum uart_register {
@@ -17,8 +18,20 @@ enum uart_register {
 #define LCR_8N1      0x03
 #define FCR_ON_CLEAR 0x07
 #define MCR_DTR_RTS  0x03
+#define MCR_OUT2     0x08 /* on a PC: its interrupt goes out */
+#define IER_RECEIVED 0x01
+#define LSR_RECEIVED 0x01
 #define LSR_EMPTY    0x20
 #define LSR_IDLE     0x40
+
+/* The first 8259, as Intel's data sheet has it: ICW1 to the one port, ICW2 to 4 and the mask to the other. */
+#define PIC        0x20
+#define PIC_MASK   0x21
+#define PIC_ICW1   0x11 /* edges, a pair, ICW4 follows */
+#define PIC_ICW3   0x04 /* the second one is on line 2 */
+#define PIC_ICW4   0x01 /* x86 */
+#define PIC_EOI    0x20
+#define PIC_SERIAL 4u
 
 /* A byte takes 87 us at this rate, a poll at least some tens of ns: a UART that is slower than this is broken. */
 #define POLLS_MAX 1000000
@@ -63,6 +76,32 @@ void console_put(char c)
 		return;
 	wait_for(LSR_EMPTY);
 	outb(UART_DATA, (uint8_t)c);
+}
+
+/* By the 8259, which every machine with a COM1 has, rather than by an IOAPIC that would have to be found. */
+void console_listen(void)
+{
+	static const uint8_t words[] = { VECTOR_PIC, PIC_ICW3, PIC_ICW4, (uint8_t) ~(1u << PIC_SERIAL) };
+
+	if (!present)
+		return;
+	outb(PIC, PIC_ICW1);
+	for (unsigned i = 0; i < sizeof(words); i++)
+		outb(PIC_MASK, words[i]);
+	lapic_open_pic();
+	outb(UART_MCR, MCR_DTR_RTS | MCR_OUT2);
+	outb(UART_IER, IER_RECEIVED);
+}
+
+void console_interrupt(uint8_t vector)
+{
+	/* The other lines are masked: what comes with their vectors, the last one's, is spurious and has no EOI. */
+	if (vector != VECTOR_PIC + PIC_SERIAL)
+		return;
+	/* All of it: a byte that comes after the last look is a new edge, and a new interrupt after the EOI. */
+	while (inb(UART_LSR) & LSR_RECEIVED)
+		console_received((char)inb(UART_DATA));
+	outb(PIC, PIC_EOI);
 }
 
 void machine_end(void)

@@ -87,10 +87,15 @@ static _Noreturn void trap_panic(const struct trap_frame *f)
 
 void irq_finish(uint8_t vector)
 {
-	/* SDM vol. 3, "Spurious Interrupt": it is not in service, and an EOI would end another's service. */
 	if (vector == VECTOR_NOTIFY)
 		cpu_self()->notified = true;
-	if (vector != VECTOR_SPURIOUS)
+	/*
+	 * SDM vol. 3, "Spurious Interrupt" and "Interrupt Acceptance for Fixed Interrupts": neither that nor an ExtINT is in
+	 * service at the LAPIC, and an EOI would end another's service.
+	 */
+	if ((uint8_t)(vector - VECTOR_PIC) < 8)
+		console_interrupt(vector);
+	else if (vector != VECTOR_SPURIOUS)
 		lapic_eoi();
 }
 

@@ -35,7 +35,7 @@ struct access {
 	bool write;
 	uint32_t value;     /* a write's */
 	bool pulse;         /* the UART's line was low for a moment */
-	bool printed;       /* p->text is a whole line */
+	bool printed;       /* p->text is to be written */
 	const char *reason; /* not NULL: the VM ends */
 	uint8_t status;
 };
@@ -58,6 +58,11 @@ static void print(struct access *a, uint8_t byte)
 {
 	struct platform *p = a->p;
 
+	if (p->attended) {
+		p->text[p->text_length++] = (char)byte;
+		a->printed = true;
+		return;
+	}
 	if (byte == '\n') {
 		finish_line(a);
 		return;
@@ -65,11 +70,18 @@ static void print(struct access *a, uint8_t byte)
 	if (byte == '\r')
 		return;
 	p->text[p->text_length++] = (byte < ' ' && byte != '\t') || byte == 0x7f ? '.' : (char)byte;
-	if (p->text_length == p->prefix + PLATFORM_LINE_SIZE)
+	if (p->text_length == PLATFORM_LINE_SIZE - 1)
 		finish_line(a);
 }
 
 /* What follows handles one access to a device each; the result counts for reads only. */
+
+/* A guest whose turn it is not for a while must not lose what comes in meanwhile. */
+static void take_input(struct platform *p)
+{
+	while (p->taken != p->typed && vuart_has_room(&p->uart))
+		vuart_receive(&p->uart, (uint8_t)p->input[p->taken++ % PLATFORM_INPUT_SIZE]);
+}
 
 static uint32_t uart(struct access *a)
 {
@@ -83,6 +95,7 @@ static uint32_t uart(struct access *a)
 	a->pulse |= effect.dropped;
 	if (effect.sent)
 		print(a, effect.byte);
+	take_input(a->p);
 	return value;
 }
 
@@ -287,11 +300,11 @@ static void leave(struct vm *vm, struct access *a)
 		spinlock_unlock(&p->lock);
 		tell_lines(vm, changed, lines, a->pulse);
 		if (a->printed)
-			log_raw(p->text, p->text_length);
+			log_text(p->prefix, p->text, p->text_length);
 		spinlock_lock(&p->lock);
 		p->acting = false;
 		if (a->printed)
-			p->text_length = p->prefix;
+			p->text_length = 0;
 	}
 	spinlock_unlock(&p->lock);
 	if (earlier)
@@ -348,12 +361,33 @@ void platform_tick(struct vm *vm, uint64_t now)
 	leave(vm, &a);
 }
 
+void platform_attend(struct vm *vm, bool attended)
+{
+	struct access a = { .p = &vm->platform };
+
+	enter(a.p);
+	a.p->attended = attended;
+	a.printed = attended && a.p->text_length;
+	leave(vm, &a);
+}
+
+void platform_receive(struct vm *vm, char c)
+{
+	struct access a = { .p = &vm->platform };
+
+	enter(a.p);
+	if ((uint8_t)(a.p->typed - a.p->taken) < PLATFORM_INPUT_SIZE)
+		a.p->input[a.p->typed++ % PLATFORM_INPUT_SIZE] = c;
+	take_input(a.p);
+	leave(vm, &a);
+}
+
 void platform_flush(struct vm *vm)
 {
 	struct access a = { .p = &vm->platform };
 
 	enter(a.p);
-	if (a.p->text_length > a.p->prefix)
+	if (a.p->text_length)
 		finish_line(&a);
 	leave(vm, &a);
 }
@@ -363,8 +397,7 @@ void platform_init(struct platform *p, const struct platform_setup *setup)
 	*p = (struct platform){ .deadline = UINT64_MAX };
 	for (unsigned i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
 		mark_ports(&ranges[i]);
-	p->prefix = (unsigned)format_text(p->text, sizeof(p->text), "%s| ", setup->name);
-	p->text_length = p->prefix;
+	format_text(p->prefix, sizeof(p->prefix), "%s| ", setup->name);
 	vuart_init(&p->uart);
 	vrtc_init(&p->rtc, &setup->wall, setup->now, setup->tsc_hz, setup->ram_low, setup->ram_high);
 	vpm_init(&p->pm, setup->now, setup->tsc_hz);

@@ -17,9 +17,11 @@ struct vm;
 /* How a VM ends that asks for a reset: there is no second boot, so it is no success either. */
 #define PLATFORM_STATUS_RESET 3
 
-/* Of serial output: with the VM's name before it and the newline after it. */
-#define PLATFORM_LINE_SIZE 256
-#define PLATFORM_TEXT_SIZE (PLATFORM_LINE_SIZE + 32)
+/* Of serial output, the newline after it included. */
+#define PLATFORM_LINE_SIZE 257
+
+/* What is typed while the guest does not look; more is lost. */
+#define PLATFORM_INPUT_SIZE 128u
 
 #define TESTDEV_MEMORY      0xff000000ull
 #define TESTDEV_MEMORY_SIZE 0x10000u
@@ -51,9 +53,12 @@ struct platform {
 	struct testdev test;
 	uint8_t fast_reset;            /* port 0x92 as last written */
 	uint8_t shutdown;              /* letters of "Shutdown" seen at port 0x8900 */
-	char text[PLATFORM_TEXT_SIZE]; /* "NAME| ", then serial output since the last newline */
-	unsigned prefix;               /* characters of "NAME| " */
+	bool attended;                 /* somebody types: output goes out at once, and as it is */
+	char prefix[20];               /* "NAME| ", which begins a line of serial output */
+	char text[PLATFORM_LINE_SIZE]; /* serial output since the last newline */
 	unsigned text_length;
+	char input[PLATFORM_INPUT_SIZE]; /* typed, for the UART to receive once it has room: a ring */
+	uint8_t typed, taken;            /* how many were put in and taken out; they wrap */
 };
 
 struct platform_setup {
@@ -97,6 +102,15 @@ void platform_out(struct vm *vm, uint16_t port, unsigned size, uint32_t value);
  */
 uint64_t platform_deadline(struct vm *vm);
 void platform_tick(struct vm *vm, uint64_t now);
+
+/*
+ * Whether somebody is at the VM's serial port: then a prompt has to be seen before its line ends, and the control characters
+ * of a line editor are what he wants. Otherwise the output comes in whole lines without any.
+ */
+void platform_attend(struct vm *vm, bool attended);
+
+/* A character for the VM's serial port. */
+void platform_receive(struct vm *vm, char c);
 
 /* Writes the unfinished last line of serial output, if there is one. */
 void platform_flush(struct vm *vm);

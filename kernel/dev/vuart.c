@@ -73,9 +73,19 @@ bool vuart_line(const struct vuart *u)
 	return u->reg[MCR] & MCR_OUT2 && pending(u, u->reg[IER]) != IIR_NONE;
 }
 
+static unsigned capacity(const struct vuart *u)
+{
+	return fifo(u) ? VUART_FIFO_SIZE : 1;
+}
+
+bool vuart_has_room(const struct vuart *u)
+{
+	return !(u->reg[MCR] & MCR_LOOP) && u->count < capacity(u);
+}
+
 static void push(struct vuart *u, uint8_t byte)
 {
-	if (u->count < (fifo(u) ? VUART_FIFO_SIZE : 1)) {
+	if (u->count < capacity(u)) {
 		u->fifo[(u->head + u->count++) % VUART_FIFO_SIZE] = byte;
 		return;
 	}

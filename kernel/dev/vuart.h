@@ -29,6 +29,8 @@ uint8_t vuart_read(struct vuart *u, unsigned reg, struct vuart_effect *effect);
 void vuart_write(struct vuart *u, unsigned reg, uint8_t value, struct vuart_effect *effect);
 /* A character arrives; it overruns when there is no room. Ignored in loop-back mode. */
 void vuart_receive(struct vuart *u, uint8_t byte);
+/* Whether one could arrive now and would be kept. */
+bool vuart_has_room(const struct vuart *u);
 /* The level of the ISA interrupt line. */
 bool vuart_line(const struct vuart *u);
 

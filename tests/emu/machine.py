@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import time
 
+from tests.emu import line
+
 EMULATORS = ("bochs", "bochs3", "qemu")
 BOCHS3 = pathlib.Path(__file__).resolve().parents[1] / "tools/bochs3.sh"
 BOCHS3_MODELS = ("sapphire_rapids", "arrow_lake")
@@ -27,7 +29,7 @@ vgaromimage: file={vga}
 ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
 ata0-master: type=cdrom, path="{iso}", status=inserted
 boot: cdrom
-com1: enabled=1, mode=file, dev="{serial}"
+com1: enabled=1, mode={mode}, dev="{serial}"
 log: "{log}"
 panic: action=fatal
 error: action=report
@@ -126,7 +128,7 @@ def why_not_kvm():
     return None
 
 
-def bochs_command(machine, iso, folder, debugger_script):
+def bochs_command(machine, iso, folder, debugger_script, terminal=None):
     """Debian's Bochs has the debugger built in and starts stopped; the script says what it does then."""
     emulator = bochs(machine.emu)
     # The name of the VGA BIOS differs between versions.
@@ -137,8 +139,8 @@ def bochs_command(machine, iso, folder, debugger_script):
     turns = "" if emulator.version.startswith("2.") else "quantum=1, "
     rc = folder / "bochsrc"
     rc.write_text(BOCHSRC.format(model=machine.model, cpus=machine.cpus, turns=turns, ips=machine.ips, megs=machine.megs,
-                                 iso=iso,
-                                 bios=bios, vga=vga, serial=folder / "serial", log=folder / "bochs.log"))
+                                 iso=iso, bios=bios, vga=vga, mode="term" if terminal else "file",
+                                 serial=terminal or folder / "serial", log=folder / "bochs.log"))
     script = folder / "debugger"
     script.write_text(debugger_script)
     return [emulator.command, "-q", "-f", str(rc), "-rc", str(script)]
@@ -183,16 +185,18 @@ class Outcome:
     fault: str = ""
 
 
-def run(machine, iso, folder, timeout, on_line, on_wait=None, enough=None):
+def run(machine, iso, folder, timeout, on_line, on_wait=None, enough=None, keys=None):
     """Runs until the machine ends itself, `timeout` seconds passed or `enough()` says so.
 
-    `on_wait(seconds)` is called all the time.
+    `on_wait(seconds)` is called all the time. `keys(text)` is called with the serial output so far and returns bytes to
+    type (Bochs only).
     """
     serial = folder / "serial"
     for name in ("serial", "bochs.log", "emulator.out"):
         (folder / name).unlink(missing_ok=True)
+    terminal = line.Line(serial) if keys else None
     if machine.end == "bochs":
-        command = bochs_command(machine, iso, folder, "c\n")
+        command = bochs_command(machine, iso, folder, "c\n", terminal and terminal.path)
     else:
         command = qemu_command(machine, iso, folder)
 
@@ -203,8 +207,10 @@ def run(machine, iso, folder, timeout, on_line, on_wait=None, enough=None):
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None:
-                for line in tail.lines():
-                    on_line(line)
+                if terminal:
+                    terminal.type(keys(terminal.seen))
+                for text in tail.lines():
+                    on_line(text)
                 passed = time.monotonic() - start
                 if on_wait:
                     on_wait(passed)
@@ -217,8 +223,10 @@ def run(machine, iso, folder, timeout, on_line, on_wait=None, enough=None):
             if process.poll() is None:
                 process.kill()
             process.wait()
-    for line in tail.lines(at_end=True):
-        on_line(line)
+            if terminal:
+                terminal.close()
+    for text in tail.lines(at_end=True):
+        on_line(text)
     fault = "" if timed_out or stopped else fault_of(machine, process, folder)
     return Outcome(time.monotonic() - start, timed_out, fault)
 

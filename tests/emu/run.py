@@ -39,7 +39,8 @@ def run_virtual(item, where):
     def enough():
         return item.halts and item.refusal in seen.said
 
-    return seen, machine.run(item.machine, where / "run.iso", where, item.timeout, seen.feed, enough=enough)
+    return seen, machine.run(item.machine, where / "run.iso", where, item.timeout, seen.feed, enough=enough,
+                             keys=item.script())
 
 
 def run_native(item, where):

@@ -17,18 +17,19 @@ backends     yes: also run it on each line of the section [backends], which is n
              Bellhop's `apic=`, and words among `bochs3` (the emulator) and `long`; all runs of a section that force a
              backend must print the same
 long         yes: not in `make test` but in `make test-long`
+keys         lines `PATTERN => TEXT` (escapes as in Python): TEXT is typed once the output has a match, after the last one
 table, rows, zero                   a table that the guest prints, its rows, and columns that are 0 in each
 """
 import configparser
 import dataclasses
 import pathlib
 
-from tests.emu import iso, machine
+from tests.emu import iso, line, machine
 from tests.linux import guest as linux, packages
 
 MANIFESTS = (iso.ROOT / "tests/emu/scenarios.ini", iso.ROOT / "tests/linux/scenarios.ini")
 KEYS = {"guests", "vm", "args", "lines", "options", "cpus", "model", "megs", "ips", "timeout", "emu",
-        "refusal", "halts", "end", "summary", "native", "backends", "apic", "long", "table", "rows", "zero"}
+        "refusal", "halts", "end", "summary", "native", "backends", "apic", "long", "keys", "table", "rows", "zero"}
 BACKENDS = "backends"
 
 
@@ -79,11 +80,17 @@ class Scenario:
     def end(self, guest):
         return self.of("end", guest, "ended: exit 0")
 
+    def script(self):
+        """What is to be typed, and when. None: nothing."""
+        steps = (text.split(" => ") for text in lines(self.keys.get("keys", "")))
+        steps = [(pattern, typed.encode().decode("unicode_escape").encode()) for pattern, typed in steps]
+        return line.Script(steps) if steps else None
+
     def modules(self):
         """Pairs of a file and its module line."""
         result = []
-        for line in lines(self.keys.get("lines", "")):
-            name, text = line.split(":", 1)
+        for row in lines(self.keys.get("lines", "")):
+            name, text = row.split(":", 1)
             result.append((needed(name), text.strip()))
         for guest in self.guests:
             text = f"vm name={guest} {self.of('vm', guest)}".strip()

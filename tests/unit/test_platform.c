@@ -17,6 +17,7 @@ static struct vcpu vcpu;
 static uint8_t scratch[TESTDEV_MEMORY_SIZE];
 static char events[4096]; /* what the platform did, in order */
 static unsigned kicks;
+static bool unfinished; /* as the log has it: a line goes on */
 
 static void record(const char *text)
 {
@@ -33,13 +34,16 @@ void intr_set_line(struct vm *to, unsigned line, bool high)
 	record(text);
 }
 
-void log_raw(const char *text, size_t length)
+void log_text(const char *prefix, const char *text, size_t length)
 {
-	char line[PLATFORM_TEXT_SIZE + 1] = "";
+	char line[PLATFORM_LINE_SIZE + 1] = "";
 
-	assert_true(length < sizeof(line));
+	assert_in_range(length, 1, PLATFORM_LINE_SIZE);
 	memcpy(line, text, length);
+	if (!unfinished)
+		record(prefix);
 	record(line);
+	unfinished = text[length - 1] != '\n';
 }
 
 void vm_end(struct vm *which, enum vm_end how, uint8_t status, const char *reason)
@@ -77,6 +81,7 @@ static int prepare(uint8_t *memory)
 	vm.vcpu[0] = &vcpu;
 	events[0] = '\0';
 	kicks = 0;
+	unfinished = false;
 	platform_init(&vm.platform, &setup);
 	return 0;
 }
@@ -131,12 +136,34 @@ static void serial_lines(void **state)
 	happened("demo| rest\n");
 	platform_flush(&vm);
 	happened("");
-	memset(full, 'x', PLATFORM_LINE_SIZE);
+	memset(full, 'x', PLATFORM_LINE_SIZE - 1);
 	print(full);
-	assert_int_equal(strlen(events), 6 + PLATFORM_LINE_SIZE + 1);
+	assert_int_equal(strlen(events), 6 + PLATFORM_LINE_SIZE);
 	events[0] = '\0';
 	print("y\n");
 	happened("demo| y\n");
+}
+
+/* Whoever types sees what there is of a line, control characters included, and each byte as it comes. */
+static void serial_attended(void **state)
+{
+	(void)state;
+	print("~ # ");
+	happened("");
+	platform_attend(&vm, true);
+	happened("demo| ~ # ");
+	platform_attend(&vm, true);
+	happened("");
+	print("l");
+	happened("l");
+	print("s\x1b[K\r\nfile");
+	happened("s\x1b[K\r\ndemo| file");
+	platform_attend(&vm, false);
+	happened("");
+	print(" two\r");
+	happened("");
+	print("\n");
+	happened(" two\n");
 }
 
 static void serial_interrupts(void **state)
@@ -157,6 +184,33 @@ static void serial_interrupts(void **state)
 	print("z");
 	happened("-4 +4 ");
 	assert_int_equal(platform_in(&vm, 0x3fa, 1), 0x02);
+	happened("-4 ");
+}
+
+/* More than the UART holds waits, up to a limit; the order stays, and each refill is a new edge. */
+static void serial_input_waits(void **state)
+{
+	(void)state;
+	platform_out(&vm, 0x3fa, 1, 0x01); /* FIFO, trigger at one */
+	platform_out(&vm, 0x3fc, 1, 0x08);
+	platform_out(&vm, 0x3f9, 1, 0x01);
+	for (unsigned i = 0; i < 16 + PLATFORM_INPUT_SIZE + 5; i++)
+		platform_receive(&vm, (char)i);
+	happened("+4 ");
+	for (unsigned i = 0; i < 16 + PLATFORM_INPUT_SIZE; i++) {
+		assert_int_equal(platform_in(&vm, 0x3fd, 1), 0x61); /* and nothing overran */
+		assert_int_equal(platform_in(&vm, 0x3f8, 1), i);
+	}
+	assert_int_equal(platform_in(&vm, 0x3fd, 1), 0x60);
+	happened("-4 ");
+	/* Without FIFO each byte makes room for the next. */
+	platform_out(&vm, 0x3fa, 1, 0);
+	platform_receive(&vm, 'a');
+	platform_receive(&vm, 'b');
+	happened("+4 ");
+	assert_int_equal(platform_in(&vm, 0x3f8, 1), 'a');
+	happened("-4 +4 ");
+	assert_int_equal(platform_in(&vm, 0x3f8, 1), 'b');
 	happened("-4 ");
 }
 
@@ -308,6 +362,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(nobody_answers, plain),
+		cmocka_unit_test_setup(serial_attended, plain),
+		cmocka_unit_test_setup(serial_input_waits, plain),
 		cmocka_unit_test_setup(serial_lines, plain),
 		cmocka_unit_test_setup(serial_interrupts, plain),
 		cmocka_unit_test_setup(wide_accesses_split, plain),
