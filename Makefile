@@ -113,7 +113,7 @@ unit: $(UNIT:%=build/unit/%) need-test
 	@$(PYTHON) -m tests.tools.programs
 
 emu-test test-long: all need-run
-	@set -f; $(PYTHON) -m tests.emu.run $(if $(findstring long,$@),--long,$(SCENARIOS))
+	@set -f; $(PYTHON) -m $(if $(findstring long,$@),tests.long,tests.emu.run $(SCENARIOS))
 
 stress: all need-run
 	@$(PYTHON) -m tests.emu.stress $(SEEDS)

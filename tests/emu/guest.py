@@ -4,6 +4,8 @@
 The settings are environment variables, which is how make hands over what stands on its command line:
 GUEST VM ARGS MODULE HV CPUS MODEL MEGS TIMEOUT EMU; `make help` explains them.
 
+With GUEST=linux at a terminal, the terminal is the machine's serial line; Ctrl-] ends the run.
+
 Status: 0 the VM ended itself with 0; 1 to 125 the value that it ended with; 124 no end within TIMEOUT;
 126 Bellhop parked it; 127 it could not be started. (make itself turns each of those but 0 into its own 2.)
 """
@@ -14,7 +16,8 @@ import shutil
 import subprocess
 import sys
 
-from tests.emu import console, folder, iso, machine
+from tests.emu import console, folder, iso, line, machine
+from tests.linux import guest as linux
 
 PLOTS = iso.ROOT / "tests/bench"
 
@@ -36,14 +39,18 @@ class Settings:
         self.guest = setting("GUEST", "pvdemo")
         self.path = iso.guest_file(self.guest)
         self.name = re.sub(r"[^A-Za-z0-9_-]", "_", pathlib.Path(self.guest).stem)[:15]
-        self.vm = setting("VM", "vcpus=4" if self.guest == "pvdemo" else "")
-        self.args = setting("ARGS", "")
+        self.linux = self.guest in linux.KERNELS
+        self.vm = setting("VM", "vcpus=4" if self.guest == "pvdemo" else "vcpus=2 mem=256M" if self.linux else "")
         self.module = setting("MODULE", "")
         self.emu = setting("EMU", "bochs")
-        self.timeout = float(setting("TIMEOUT", "300"))
+        self.keyboard = self.linux and self.emu == "bochs" and sys.stdin.isatty()
+        self.args = setting("ARGS", "test=boot,time" if self.linux and not self.keyboard else "")
+        self.timeout = float(setting("TIMEOUT", "86400" if self.keyboard else "600" if self.linux else "300"))
         self.hv = setting("HV", "")
         self.machine = machine.Machine(emu=self.emu, model=setting("MODEL", "corei7_skylake_x"),
-                                       cpus=int(setting("CPUS", "4")), megs=int(setting("MEGS", "512")))
+                                       cpus=int(setting("CPUS", "2" if self.linux else "4")),
+                                       megs=int(setting("MEGS", "512")),
+                                       ips=40_000_000 if self.linux else machine.Machine.ips)
 
     def problem(self):
         """Why this cannot be run. None: it can."""
@@ -61,8 +68,11 @@ class Settings:
         """Bellhop with the guest and its module. The VM's own name may be set with VM="name=…"."""
         named = re.search(r"(?:^|\s)name=(\S+)", self.vm)
         self.name = named[1] if named else self.name
-        line = f"vm {self.vm}" if named else f"vm name={self.name} {self.vm}"
-        modules = [(self.path, f"{line} -- {self.args}" if self.args else line)]
+        text = f"vm {self.vm}" if named else f"vm name={self.name} {self.vm}"
+        if self.linux:
+            modules = linux.modules(self.path, self.name, text, self.args)
+        else:
+            modules = [(self.path, f"{text} -- {self.args}" if self.args else text)]
         if self.module:
             modules.append((pathlib.Path(self.module).resolve(), f"module vm={self.name}"))
         return iso.Image().bellhop(f"end={self.machine.end} {self.hv}".strip(), modules)
@@ -121,16 +131,22 @@ def main():
     image = settings.image()
 
     def on_guest(vm, text):
-        if not console.tables([text]):
+        if not settings.keyboard and not console.tables([text]):
             print(text if vm == settings.name else f"{vm}| {text}", flush=True)
 
     with folder.claim(settings.name) as where:
         note(f"  ISO     {(where / 'run.iso').relative_to(iso.ROOT)}")
         image.write(where / "run.iso")
         note(f"  RUN     {settings.name} on {settings.machine}")
-        seen = console.Console(on_guest, note)
-        outcome = machine.run(settings.machine, where / "run.iso", where, settings.timeout, seen.feed,
-                              on_wait=Progress())
+        if settings.keyboard:
+            seen = console.Console()
+            with line.Keyboard() as keys:
+                outcome = machine.run(settings.machine, where / "run.iso", where, settings.timeout, seen.feed,
+                                      enough=lambda: keys.ended, keys=keys)
+        else:
+            seen = console.Console(on_guest, note)
+            outcome = machine.run(settings.machine, where / "run.iso", where, settings.timeout, seen.feed,
+                                  on_wait=Progress())
         if outcome.fault:
             note(f"{outcome.fault} (see {where.relative_to(iso.ROOT)})")
 

@@ -2,6 +2,9 @@
 # The machine's serial line as a pseudo-terminal: what comes out is kept in a file, what is typed goes in.
 import os
 import re
+import select
+import sys
+import termios
 import threading
 import tty
 
@@ -56,3 +59,28 @@ class Script:
         self.after = found.end()
         self.steps.pop(0)
         return answer
+
+
+class Keyboard:
+    """Our own terminal, raw: shows what comes out, types what is typed. Ctrl-] sets `ended`."""
+
+    def __init__(self):
+        self.shown = 0
+        self.ended = False
+
+    def __enter__(self):
+        self.before = termios.tcgetattr(sys.stdin)
+        tty.setraw(sys.stdin)
+        return self
+
+    def __exit__(self, *_):
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self.before)
+
+    def __call__(self, seen):
+        os.write(sys.stdout.fileno(), seen[self.shown:])
+        self.shown = len(seen)
+        if not select.select([sys.stdin], [], [], 0)[0]:
+            return b""
+        typed, end, _ = os.read(sys.stdin.fileno(), 1024).partition(b"\x1d")
+        self.ended |= bool(end)
+        return typed

@@ -237,7 +237,7 @@ def fault_of(machine, process, folder):
         log = folder / "bochs.log"
         text = log.read_text(errors="replace") if log.exists() else ""
         panics = re.findall(r">>PANIC<< (.*)", text) + re.findall(r"^\d+p\[.*?\] (.*)", text, re.M)
-        if any("Shutdown port" in panic or "shutdown requested" in panic for panic in panics):
+        if any(re.search("Shutdown port|shutdown requested|soft power off", panic) for panic in panics):
             return ""
         said = panics[-1] if panics else (folder / "emulator.out").read_text(errors="replace").strip()[-300:]
         return f"Bochs stopped: {said}"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Runs the scenarios of the manifests on their emulated machines, two at a time: those named, with `--long` the long ones,
-# or all others.
+# Runs the scenarios of the manifests on their emulated machines, two at a time: those named, or all that
+# are not long.
 import fnmatch
 import functools
 import sys
@@ -109,8 +109,7 @@ def jobs(patterns=(), only_long=False):
 
 def main():
     report = Report()
-    patterns = sys.argv[1:]
-    report.run_all(jobs(only_long=True) if patterns == ["--long"] else jobs(patterns))
+    report.run_all(jobs(sys.argv[1:]))
     return report.close()
 
 
