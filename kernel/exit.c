@@ -72,6 +72,7 @@ APART bool access_msr(struct vcpu *v, bool write)
 	uint32_t index = (uint32_t)v->virt.gpr[RCX];
 	struct vlapic_effect effect;
 
+	vcpu_settle(v);
 	/* A register of the x2APIC, where speed counts; msr_exit() has the same for all others. */
 	if (write && index - APIC_MSR_BASE < APIC_MSR_COUNT) {
 		effect = vlapic_msr_write(&v->apic, index, msr_value(v), vcpu_tsc(v));
@@ -93,8 +94,10 @@ APART bool access_msr(struct vcpu *v, bool write)
 bool exit_apic_write(struct virt_vcpu *virtual, uint32_t offset)
 {
 	struct vcpu *v = vcpu_of(virtual);
-	struct vlapic_effect effect = vlapic_written(&v->apic, offset, vcpu_tsc(v));
+	struct vlapic_effect effect;
 
+	vcpu_settle(v);
+	effect = vlapic_written(&v->apic, offset, vcpu_tsc(v));
 	intr_effect(v, &effect);
 	return !vcpu_ready(v);
 }
@@ -122,8 +125,11 @@ APART bool write_icr(struct vcpu *v)
 
 APART bool write_timer(struct vcpu *v, uint32_t index)
 {
+	uint64_t end;
+
+	vcpu_settle(v);
 	/* The guest's TSC at the exit is the time of the write. */
-	uint64_t end = vlapic_arm(&v->apic, index, msr_value(v), v->virt.exit_tsc + v->tsc_offset);
+	end = vlapic_arm(&v->apic, index, msr_value(v), v->virt.exit_tsc + v->tsc_offset);
 
 	if (!end)
 		return access_msr(v, true);

@@ -218,6 +218,7 @@ bool exit_mmio(struct virt_vcpu *virtual)
 		e->kind = EXIT_UNKNOWN;
 		return true;
 	}
+	vcpu_settle(v);
 	if (virt_delivers)
 		vlapic_resync(&v->apic);
 	if (memo->insn.form == INSN_REGISTER_MEMORY) {

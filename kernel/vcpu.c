@@ -113,20 +113,31 @@ static void empty_inbox(struct vcpu *v)
 		take_signals(v, signals);
 }
 
-/* When this VCPU has to be looked at again though nobody kicks, in host TSC. */
-static uint64_t deadline_of(struct vcpu *v)
+/* When the LAPIC timer is due, in host TSC. */
+static uint64_t timer_due(struct vcpu *v)
 {
 	uint64_t guest = vlapic_deadline(&v->apic);
-	uint64_t host = guest == VLAPIC_NEVER ? UINT64_MAX : vcpu_host_time(v, v->virt.exit_tsc, guest);
 
-	if (v->index == 0) {
-		uint64_t chip = atomic_load_explicit(&v->vm->chip_deadline, memory_order_relaxed);
-		uint64_t platform = platform_deadline(v->vm);
+	return guest == VLAPIC_NEVER ? UINT64_MAX : vcpu_host_time(v, v->virt.exit_tsc, guest);
+}
 
-		host = chip < host ? chip : host;
-		host = platform < host ? platform : host;
-	}
-	return host;
+/* When this VCPU has to be looked at again though nobody kicks and its LAPIC timer is not due. */
+static uint64_t others_due(struct vcpu *v)
+{
+	uint64_t chip, platform;
+
+	if (v->index)
+		return UINT64_MAX;
+	chip = atomic_load_explicit(&v->vm->chip_deadline, memory_order_relaxed);
+	platform = platform_deadline(v->vm);
+	return chip < platform ? chip : platform;
+}
+
+static uint64_t deadline_of(struct vcpu *v)
+{
+	uint64_t timer = timer_due(v), others = others_due(v);
+
+	return timer < others ? timer : others;
 }
 
 static void meet_deadlines(struct vcpu *v, uint64_t now)
@@ -199,15 +210,41 @@ static bool is_awake(struct vcpu *v)
 	return v->state == VCPU_RUNNING;
 }
 
+/*
+ * What the LAPIC timer interrupts in time, the processor delivers by itself, if it can. Not again for a deadline before which
+ * somebody had to kick: that costs more than it saves.
+ */
+static void post_timer(struct vcpu *v, uint64_t due)
+{
+	int vector = vlapic_timer_vector(&v->apic);
+
+	v->timer_posted = vector >= 0 && vlapic_deadline(&v->apic) != v->spoilt &&
+	                  virt->vcpu_post_timer(&v->virt, (uint8_t)vector, due);
+}
+
 /* v->deadline anew: the slice's end at the latest, and not so soon that the guest gets nowhere. */
 static __attribute__((noinline)) void set_deadline(struct vcpu *v)
 {
-	uint64_t deadline = deadline_of(v), step = tsc_hz / VCPU_STEP_HZ;
+	uint64_t timer = timer_due(v), deadline = others_due(v), step = tsc_hz / VCPU_STEP_HZ;
 	uint64_t soonest = v->met + (step > VCPU_STEP_TICKS ? step : VCPU_STEP_TICKS);
 
+	if (deadline > v->slice_end)
+		deadline = v->slice_end;
+	if (timer < deadline && timer >= soonest && virt_delivers)
+		post_timer(v, timer);
+	if (timer < deadline && !v->timer_posted)
+		deadline = timer;
 	if (deadline < soonest)
 		deadline = soonest;
 	v->deadline = deadline < v->slice_end ? deadline : v->slice_end;
+}
+
+void vcpu_take_timer(struct vcpu *v)
+{
+	v->timer_posted = false;
+	v->deadline = VCPU_LOOK;
+	if (virt->vcpu_unpost_timer(&v->virt))
+		vlapic_fired(&v->apic);
 }
 
 /* The processor delivers what the page holds; what was put there since it last ran is news to it. */
@@ -268,6 +305,7 @@ static bool take_vectors(struct vcpu *v)
 {
 	uint32_t signals;
 
+	vcpu_settle(v);
 	if (atomic_load_explicit(&v->inbox.signals, memory_order_relaxed))
 		return false;
 	signals = drain(v);
@@ -279,6 +317,11 @@ static bool take_vectors(struct vcpu *v)
 bool vcpu_continue(struct vcpu *v)
 {
 	return take_vectors(v) && vcpu_ready(v);
+}
+
+static uint64_t slice_of(const struct vcpu *v)
+{
+	return tsc_hz / (v->next == v ? VCPU_ALONE_HZ : VCPU_SLICE_HZ);
 }
 
 /* Sleeps until the inbox has vectors that end the HLT. False: something else is to be looked at. */
@@ -305,8 +348,10 @@ static bool sleep(struct vcpu *v, uint64_t deadline)
 bool exit_hlt(struct virt_vcpu *virtual)
 {
 	struct vcpu *v = vcpu_of(virtual);
-	uint64_t deadline = deadline_of(v), slice = tsc_hz / VCPU_SLICE_HZ;
+	uint64_t deadline;
 
+	vcpu_settle(v);
+	deadline = deadline_of(v);
 	v->state = VCPU_HALTED;
 	if (virt_delivers) {
 		vlapic_resync(&v->apic);
@@ -322,7 +367,7 @@ bool exit_hlt(struct virt_vcpu *virtual)
 	 * more than what was left of the slice.
 	 */
 	if (v->virt.exit_tsc >= v->slice_end)
-		v->slice_end = v->virt.exit_tsc + slice;
+		v->slice_end = v->virt.exit_tsc + slice_of(v);
 	v->deadline = deadline < v->slice_end ? deadline : v->slice_end;
 	if (deadline <= v->slice_end)
 		virt_begin(&v->virt, v->virt.exit_tsc);
@@ -333,7 +378,7 @@ bool exit_hlt(struct virt_vcpu *virtual)
 static void run_slice(struct vcpu *v)
 {
 	virt_begin(&v->virt, tsc_now());
-	v->slice_end = v->virt.exit_tsc + tsc_hz / VCPU_SLICE_HZ;
+	v->slice_end = v->virt.exit_tsc + slice_of(v);
 	for (;;) {
 		uint64_t now = v->virt.exit_tsc;
 		bool due;
@@ -342,9 +387,13 @@ static void run_slice(struct vcpu *v)
 			virt->vcpu_run(&v->virt);
 			if (virt_delivers)
 				vlapic_resync(&v->apic);
+			if (v->timer_posted && v->virt.exit.kind == EXIT_HOST_IRQ)
+				v->spoilt = vlapic_deadline(&v->apic);
+			vcpu_settle(v);
 			exit_dispatch(v);
 			continue;
 		}
+		vcpu_settle(v);
 		v->deadline = VCPU_LOOK;
 		if (inbox_full(&v->inbox))
 			empty_inbox(v);
@@ -361,7 +410,7 @@ static void run_slice(struct vcpu *v)
 			continue;
 		if (v->next != v)
 			return;
-		v->slice_end = now + tsc_hz / VCPU_SLICE_HZ;
+		v->slice_end = now + slice_of(v);
 	}
 }
 

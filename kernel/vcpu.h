@@ -9,10 +9,11 @@
 #include "kernel/vm.h"
 
 /*
- * The longest a VCPU runs without an exit. It is the time slice where VCPUs share a CPU, and the bound on a
- * kick that arrives late: by the manual a kick ends guest execution at once, whatever the guest's RFLAGS.IF
- * says.
+ * The longest a VCPU runs without an exit. It is the time slice where VCPUs share a CPU. For one that is alone it only bounds
+ * a kick that arrives late: by the manual a kick ends guest execution at once, whatever the guest's RFLAGS.IF says, but
+ * there are emulators.
  */
+#define VCPU_ALONE_HZ 10
 #define VCPU_SLICE_HZ 100
 
 /*
@@ -42,6 +43,18 @@ void vcpu_armed(struct vcpu *v, uint64_t end);
 
 /* The same, after it has taken what vectors the inbox has: a short way back into the guest. Owner CPU. */
 bool vcpu_continue(struct vcpu *v);
+
+/*
+ * Takes back the timer interrupt that the processor was to deliver, and finds out whether it has. Owner CPU, before the
+ * inbox is drained and before any function of the LAPIC that knows of the timer.
+ */
+void vcpu_take_timer(struct vcpu *v);
+
+static inline void vcpu_settle(struct vcpu *v)
+{
+	if (__builtin_expect(v->timer_posted, 0))
+		vcpu_take_timer(v);
+}
 
 /* v->deadline when it has to be worked out again: a timer may have changed. */
 #define VCPU_LOOK 0

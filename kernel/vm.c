@@ -153,7 +153,7 @@ static void make_vcpu(struct vm *vm, const struct config_vm *from, unsigned inde
 	v->state = VCPU_WAIT_SIPI;
 	vlapic_init(&v->apic, page, &config);
 	inbox_init(&v->inbox, page, CPU_KICK);
-	virt->vcpu_init(&v->virt, vm->space, page, &v->inbox.pid);
+	virt->vcpu_init(&v->virt, vm->space, page, &v->inbox);
 	vm->vcpu[index] = v;
 	vm->bus.face[index] = &v->apic.face;
 	if (index == 0) {

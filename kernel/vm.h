@@ -53,8 +53,10 @@ struct vcpu {
 	uint64_t tsc_offset; /* guest TSC - host TSC */
 	uint64_t msr_flips;  /* bits of IA32_MISC_ENABLE that are not as at the start */
 	uint64_t slice_end;  /* host TSC */
-	uint64_t met;        /* host TSC at which a deadline was last met */
-	uint64_t deadline;   /* host TSC at which something is due or the slice ends; VCPU_LOOK: not known */
+	bool timer_posted;   /* the processor delivers the LAPIC timer's interrupt, see vcpu_settle() */
+	uint64_t spoilt; /* the timer deadline (guest TSC) for which that was taken back because of a kick */
+	uint64_t met;    /* host TSC at which a deadline was last met */
+	uint64_t deadline; /* host TSC at which something is due or the slice ends; VCPU_LOOK: not known */
 	struct cpuid_answer cpuid[VCPU_CPUID_ANSWERS]; /* by leaf % VCPU_CPUID_ANSWERS */
 	struct vlapic apic;
 	struct inbox inbox;

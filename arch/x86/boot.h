@@ -60,6 +60,13 @@ bool lapic_is_x2apic(void);
 void lapic_eoi(void);
 /* VECTOR_TIMER comes at `deadline` (TSC ticks) or somewhat before; UINT64_MAX: never. This CPU's. */
 void lapic_set_timer(uint64_t deadline);
+/*
+ * VECTOR_NOTIFY comes exactly at `deadline`, where lapic_has_deadline(); until lapic_notify_stop() the timer is for that
+ * alone. Stopping it, true: it has come, and waits for interrupts to be on. This CPU's.
+ */
+bool lapic_has_deadline(void);
+void lapic_notify_at(uint64_t deadline);
+bool lapic_notify_stop(void);
 /* One interrupt to that APIC ID; nothing is awaited but the dispatch of the one before. Any CPU. */
 void lapic_send(uint32_t apic_id, uint32_t command);
 /* SDM vol. 3, "Interrupt Command Register (ICR)". A fixed interrupt's command is its vector. */

@@ -18,10 +18,11 @@
 #define CR4_SMEP       (1u << 20)
 #define CR4_SMAP       (1u << 21)
 
-#define MSR_APIC_BASE 0x1b
-#define MSR_X2APIC    0x800
-#define MSR_EFER      0xc0000080
-#define MSR_GS_BASE   0xc0000101
+#define MSR_APIC_BASE    0x1b
+#define MSR_TSC_DEADLINE 0x6e0
+#define MSR_X2APIC       0x800
+#define MSR_EFER         0xc0000080
+#define MSR_GS_BASE      0xc0000101
 
 #define APIC_BASE_EXTD (1ull << 10)
 #define APIC_BASE_EN   (1ull << 11)
@@ -31,12 +32,13 @@
 #define EFER_NXE (1u << 11)
 
 /* SDM vol. 2, "CPUID": leaf 1, leaf 7 (EBX) and leaf 0x80000001 (EDX). */
-#define CPUID_1_ECX_X2APIC   (1u << 21)
-#define CPUID_1_EDX_APIC     (1u << 9)
-#define CPUID_7_EBX_SMEP     (1u << 7)
-#define CPUID_7_EBX_SMAP     (1u << 20)
-#define CPUID_EXT_EDX_NX     (1u << 20)
-#define CPUID_EXT_EDX_RDTSCP (1u << 27)
+#define CPUID_1_ECX_X2APIC       (1u << 21)
+#define CPUID_1_ECX_TSC_DEADLINE (1u << 24)
+#define CPUID_1_EDX_APIC         (1u << 9)
+#define CPUID_7_EBX_SMEP         (1u << 7)
+#define CPUID_7_EBX_SMAP         (1u << 20)
+#define CPUID_EXT_EDX_NX         (1u << 20)
+#define CPUID_EXT_EDX_RDTSCP     (1u << 27)
 
 /* What the hypervisor itself uses of the vectors; CPU_KICK is above them, so that it is served first. */
 #define VECTOR_PIC      0xe0 /* and seven more: the first 8259, of which only COM1's line is open */

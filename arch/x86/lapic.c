@@ -11,6 +11,7 @@ enum lapic_register {
 	LAPIC_TPR = 0x08,
 	LAPIC_EOI = 0x0b,
 	LAPIC_SVR = 0x0f,
+	LAPIC_IRR = 0x20,
 	LAPIC_ICR_LOW = 0x30,
 	LAPIC_ICR_HIGH = 0x31,
 	LAPIC_LVT_TIMER = 0x32,
@@ -25,6 +26,7 @@ enum lapic_register {
 #define SVR_ENABLE        (1u << 8)
 #define LVT_MASKED        (1u << 16)
 #define LVT_NMI           (4u << 8)
+#define LVT_TSC_DEADLINE  (2u << 17)
 #define LVT_EXTINT        (7u << 8)
 #define TIMER_DIVIDE_BY_1 0xbu
 #define ICR_PENDING       (1u << 12)
@@ -130,4 +132,24 @@ void lapic_set_timer(uint64_t deadline)
 		lapic_write(LAPIC_TIMER_INITIAL, 0);
 	else
 		lapic_write(LAPIC_TIMER_INITIAL, counts >= UINT32_MAX ? UINT32_MAX : (uint32_t)counts + 1);
+}
+
+bool lapic_has_deadline(void)
+{
+	return cpuid(1, 0).ecx & CPUID_1_ECX_TSC_DEADLINE;
+}
+
+void lapic_notify_at(uint64_t deadline)
+{
+	lapic_write(LAPIC_LVT_TIMER, LVT_TSC_DEADLINE | VECTOR_NOTIFY);
+	/* SDM vol. 3, "TSC-Deadline Mode": a write of the LVT in memory may come after that of the MSR. */
+	__asm__ volatile("mfence; lfence" : : : "memory");
+	wrmsr(MSR_TSC_DEADLINE, deadline);
+}
+
+bool lapic_notify_stop(void)
+{
+	wrmsr(MSR_TSC_DEADLINE, 0);
+	lapic_write(LAPIC_LVT_TIMER, VECTOR_TIMER);
+	return lapic_read((enum lapic_register)(LAPIC_IRR + VECTOR_NOTIFY / 32)) >> VECTOR_NOTIFY % 32 & 1;
 }

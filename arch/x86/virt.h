@@ -143,7 +143,7 @@ struct virt_start {
 };
 
 struct apic_page;
-struct inbox_pid;
+struct inbox;
 
 struct virt_ops {
 	const char *name;
@@ -162,7 +162,7 @@ struct virt_ops {
 	void (*space_map)(void *space, uint64_t gpa, uint64_t hpa, uint64_t size);
 
 	/* Boot CPU: allocates; the state is that of vcpu_reset(). */
-	void (*vcpu_init)(struct virt_vcpu *v, void *space, struct apic_page *apic, struct inbox_pid *pid);
+	void (*vcpu_init)(struct virt_vcpu *v, void *space, struct apic_page *apic, struct inbox *inbox);
 	/*
 	 * The owner CPU, all below, and all but vcpu_load() for the VCPU that is loaded. Loading brings a
 	 * VCPU's state into the CPU, FPU, debug and system-call registers included: unload the one before
@@ -184,6 +184,12 @@ struct virt_ops {
 	void (*vcpu_requests)(struct virt_vcpu *v, int irr, int isr);
 	/* virt_delivers: IRR has gained bits that are edge-triggered, TMR is as before; the highest of them. */
 	void (*vcpu_raise)(struct virt_vcpu *v, int vector);
+	/*
+	 * Has the CPU deliver `vector` at `deadline` (host TSC) by itself; false: it cannot, now or ever. Until it is
+	 * taken back, which tells whether it has been delivered, the inbox is not drained.
+	 */
+	bool (*vcpu_post_timer)(struct virt_vcpu *v, uint8_t vector, uint64_t deadline);
+	bool (*vcpu_unpost_timer)(struct virt_vcpu *v);
 	/* Enters the guest until an exit, v->exit, that its handler above does not send back. */
 	void (*vcpu_run)(struct virt_vcpu *v);
 

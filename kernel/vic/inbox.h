@@ -52,6 +52,7 @@ struct inbox {
 	_Atomic uint32_t sipi_vector; /* 0x100 | page, 0 when there is none */
 	const struct apic_page *page; /* of the VCPU's LAPIC; constant, likewise below */
 	uint8_t kick;                 /* the vector that makes the VCPU leave its guest */
+	_Atomic uint8_t timer; /* a vector in pid.pir that is not due yet, 0: none; see inbox_post_timer() */
 };
 
 /* Once, before anybody posts. `in` is zeroed. */
@@ -122,8 +123,13 @@ static inline uint8_t inbox_post(struct inbox *in, uint8_t vector, bool level, b
 		atomic_fetch_or(&in->handed[level][vector / 64], bit);
 		return inbox_signal(in, INBOX_HANDED);
 	}
-	atomic_fetch_or(&in->pid.pir[vector / 64], bit);
-	return inbox_set_on(in, !here);
+	if (__builtin_expect(!(atomic_fetch_or(&in->pid.pir[vector / 64], bit) & bit) ||
+	                             atomic_load(&in->timer) != vector,
+	                     1))
+		return inbox_set_on(in, !here);
+	/* It is there for the timer, which may go and take it along. */
+	atomic_fetch_or(&in->handed[0][vector / 64], bit);
+	return inbox_signal(in, INBOX_HANDED);
 }
 
 /*
@@ -194,6 +200,31 @@ static inline bool inbox_set_notification(struct inbox_pid *pid, uint8_t vector)
 	                                     (found & INBOX_ON) | (uint64_t)vector << INBOX_NV_SHIFT))
 		;
 	return !(~found & (INBOX_ON | INBOX_SENT));
+}
+
+/*
+ * A timer's vector, for the processor to take when the timer itself notifies. Meanwhile posts must kick: their notification
+ * would bring the vector early. Owner CPU, with ON clear and NV the kick. False: that vector has just been posted.
+ */
+static inline bool inbox_post_timer(struct inbox *in, uint8_t vector)
+{
+	uint64_t bit = 1ull << (vector % 64);
+
+	atomic_store(&in->timer, vector);
+	if (!(atomic_fetch_or(&in->pid.pir[vector / 64], bit) & bit))
+		return true;
+	atomic_store(&in->timer, 0);
+	return false;
+}
+
+/* Takes it back. Owner CPU. False: the processor has taken it. */
+static inline bool inbox_unpost_timer(struct inbox *in)
+{
+	uint8_t vector = atomic_load_explicit(&in->timer, memory_order_relaxed);
+	uint64_t bit = 1ull << (vector % 64), found = atomic_fetch_and(&in->pid.pir[vector / 64], ~bit);
+
+	atomic_store(&in->timer, 0);
+	return found & bit;
 }
 
 #endif

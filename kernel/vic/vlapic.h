@@ -139,6 +139,13 @@ uint32_t vlapic_ipi(struct vlapic *v, const struct apic_bus *bus, uint64_t icr);
 /* When vlapic_tick() has something to do, in guest TSC; VLAPIC_NEVER: not at all. Cheap. */
 uint64_t vlapic_deadline(const struct vlapic *v);
 
+/*
+ * Whether somebody else may deliver the timer's interrupt at the deadline, once: its vector, or -1 (periodic, not armed, or
+ * a vector that needs more than a bit in IRR). Then vlapic_fired() says that it has been done.
+ */
+int vlapic_timer_vector(const struct vlapic *v);
+void vlapic_fired(struct vlapic *v);
+
 /* Fires the timer if it is due. True: an interrupt was accepted. Missed periods collapse, without drift. */
 bool vlapic_tick(struct vlapic *v, uint64_t now);
 

@@ -43,6 +43,21 @@ uint64_t vlapic_deadline(const struct vlapic *v)
 	return v->timer_armed && !(timer_lvt(v) & APIC_LVT_MASKED) ? v->timer_end : VLAPIC_NEVER;
 }
 
+int vlapic_timer_vector(const struct vlapic *v)
+{
+	uint32_t lvt = timer_lvt(v), vector = lvt & APIC_LVT_VECTOR;
+
+	if (vlapic_deadline(v) == VLAPIC_NEVER || (lvt & APIC_TIMER_MODE) == APIC_TIMER_PERIODIC ||
+	    vector < 16 || (v->page->slot[APIC_TMR + vector / 32].low >> vector % 32 & 1))
+		return -1;
+	return (int)vector;
+}
+
+void vlapic_fired(struct vlapic *v)
+{
+	v->timer_armed = false;
+}
+
 bool vlapic_tick(struct vlapic *v, uint64_t now)
 {
 	uint32_t lvt = timer_lvt(v), initial = *vlapic_reg(v, APIC_TIMER_INITIAL);

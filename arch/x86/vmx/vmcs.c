@@ -173,7 +173,7 @@ static void write_controls(struct virt_vcpu *v)
 		vmwrite(VMCS_ENCLS_BITMAP, EVERY_BIT);
 }
 
-void vmcs_init(struct virt_vcpu *v, void *space, struct apic_page *apic, struct inbox_pid *pid)
+void vmcs_init(struct virt_vcpu *v, void *space, struct apic_page *apic, struct inbox *inbox)
 {
 	struct vmx_vcpu *b = memory_alloc(PAGE_SIZE, PAGE_SIZE);
 
@@ -183,7 +183,7 @@ void vmcs_init(struct virt_vcpu *v, void *space, struct apic_page *apic, struct 
 		refuse(LOG_CONFIG, "no memory is left for a VCPU: give the VMs less or the machine more");
 	v->backend = b;
 	b->apic_page = (const uint8_t *)apic;
-	b->pid = pid;
+	b->inbox = inbox;
 	b->space = space;
 	ept_view_init(&b->view);
 	/* The same table: FCW, tags, MXCSR after power-up. An INIT leaves them alone. */

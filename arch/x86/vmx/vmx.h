@@ -50,7 +50,7 @@ struct vmx_caps {
 	uint64_t cr4_fixed;
 	uint64_t guest_cr4; /* bits that a guest may set */
 	uint64_t guest_efer;
-	bool large_pages;
+	bool large_pages, tsc_deadline;
 	enum virt_apic apic;
 };
 extern struct vmx_caps vmx_caps;
@@ -77,7 +77,7 @@ struct vmx_vcpu {
 	const uint8_t *apic_page; /* the virtual-APIC page; the CPU writes it while the guest runs */
 	uint64_t apic_gpa;        /* where the guest has it; with virtualised APIC accesses */
 	uint64_t eoi_exits[4];    /* VMCS_EOI_EXITS as they are */
-	struct inbox_pid *pid;
+	struct inbox *inbox;
 	const void *space;
 	struct ept_view view; /* the space as this VCPU sees it */
 	void *vmcs;
@@ -151,7 +151,7 @@ uint64_t ept_view_pointer(const struct ept_view *view);
 void ept_view_set(struct ept_view *view, const void *space, uint64_t gpa, uint64_t hpa);
 
 /* vmcs.c: life of a VCPU, as in virt.h. */
-void vmcs_init(struct virt_vcpu *v, void *space, struct apic_page *apic, struct inbox_pid *pid);
+void vmcs_init(struct virt_vcpu *v, void *space, struct apic_page *apic, struct inbox *inbox);
 void vmcs_load(struct virt_vcpu *v);
 void vmcs_unload(struct virt_vcpu *v);
 void vmcs_reset(struct virt_vcpu *v);
@@ -184,6 +184,8 @@ void apic_init(struct vmx_vcpu *b);
 void apic_base(struct virt_vcpu *v, uint64_t base);
 void apic_requests(struct virt_vcpu *v, int irr, int isr);
 void apic_raise(struct virt_vcpu *v, int vector);
+bool apic_post_timer(struct virt_vcpu *v, uint8_t vector, uint64_t deadline);
+bool apic_unpost_timer(struct virt_vcpu *v);
 void apic_load(struct vmx_vcpu *b);
 void apic_unload(struct vmx_vcpu *b);
 /* Fills in v->exit.mmio.gpa. True: an instruction reads or writes data. */

@@ -2,6 +2,7 @@
 /* How far the CPU plays the local APIC: virtual-APIC page, virtual-interrupt delivery, posted interrupts. */
 #include "arch/x86/vmx/vmx.h"
 
+#include "arch/x86/boot.h"
 #include "arch/x86/cpureg.h"
 #include "arch/x86/insn.h"
 
@@ -50,7 +51,7 @@ void apic_init(struct vmx_vcpu *b)
 	}
 	if (vmx_caps.apic >= VIRT_APIC_POSTED) {
 		vmwrite(VMCS_POSTED_VECTOR, VECTOR_NOTIFY);
-		vmwrite(VMCS_POSTED_DESCRIPTOR, (uintptr_t)b->pid);
+		vmwrite(VMCS_POSTED_DESCRIPTOR, (uintptr_t)&b->inbox->pid);
 	}
 }
 
@@ -122,13 +123,44 @@ void apic_raise(struct virt_vcpu *v, int vector)
 void apic_load(struct vmx_vcpu *b)
 {
 	if (vmx_caps.apic >= VIRT_APIC_POSTED)
-		inbox_set_notification(b->pid, VECTOR_NOTIFY);
+		inbox_set_notification(&b->inbox->pid, VECTOR_NOTIFY);
 }
 
 void apic_unload(struct vmx_vcpu *b)
 {
-	if (inbox_set_notification(b->pid, CPU_KICK))
+	if (inbox_set_notification(&b->inbox->pid, CPU_KICK))
 		cpu_await_notification();
+}
+
+/*
+ * The timer's interrupt without an exit: its vector lies in the descriptor, and the CPU's own timer sends the notification.
+ * Whatever else is posted meanwhile would be one, so that it kicks.
+ */
+bool apic_post_timer(struct virt_vcpu *v, uint8_t vector, uint64_t deadline)
+{
+	struct vmx_vcpu *b = vmx_of(v);
+
+	if (vmx_caps.apic < VIRT_APIC_POSTED || !vmx_caps.tsc_deadline)
+		return false;
+	if (inbox_set_notification(&b->inbox->pid, CPU_KICK))
+		cpu_await_notification();
+	if (!inbox_is_on(b->inbox) && inbox_post_timer(b->inbox, vector)) {
+		lapic_notify_at(deadline);
+		return true;
+	}
+	inbox_set_notification(&b->inbox->pid, VECTOR_NOTIFY);
+	return false;
+}
+
+bool apic_unpost_timer(struct virt_vcpu *v)
+{
+	struct vmx_vcpu *b = vmx_of(v);
+	bool sent = lapic_notify_stop(), delivered = !inbox_unpost_timer(b->inbox);
+
+	if (sent)
+		cpu_await_notification();
+	inbox_set_notification(&b->inbox->pid, VECTOR_NOTIFY);
+	return delivered;
 }
 
 bool apic_access(struct virt_vcpu *v)

@@ -2,6 +2,7 @@
 /* What VT-x must have for us, said by name where it is missing; turning it on; the table of operations. */
 #include "arch/x86/vmx/vmx.h"
 
+#include "arch/x86/boot.h"
 #include "arch/x86/cpureg.h"
 #include "arch/x86/insn.h"
 #include "kernel/log.h"
@@ -160,6 +161,7 @@ static void read_caps(void)
 	vmx_caps.guest_efer = EFER_SCE | EFER_LME;
 	if (cpuid(0x80000001, 0).edx & CPUID_EXT_EDX_NX)
 		vmx_caps.guest_efer |= EFER_NXE;
+	vmx_caps.tsc_deadline = lapic_has_deadline();
 	vmx_caps.large_pages = memory & CAP_EPT_2M;
 }
 
@@ -224,6 +226,8 @@ const struct virt_ops vmx_ops = {
 	.vcpu_apic = apic_base,
 	.vcpu_requests = apic_requests,
 	.vcpu_raise = apic_raise,
+	.vcpu_post_timer = apic_post_timer,
+	.vcpu_unpost_timer = apic_unpost_timer,
 	.vcpu_run = vmx_run,
 	.vcpu_get = regs_get,
 	.vcpu_set = regs_set,
