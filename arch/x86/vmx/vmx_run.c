@@ -154,10 +154,10 @@ bool vmx_exit(struct virt_vcpu *v)
 {
 	uint32_t reason = vmread32(VMCS_EXIT_REASON);
 
-	if (reason == REASON_CPUID)
-		return step_and_handle(v, REASON_CPUID);
 	if (reason == REASON_VMCALL)
 		return step_and_handle(v, REASON_VMCALL);
+	if (reason == REASON_CPUID)
+		return step_and_handle(v, REASON_CPUID);
 	if (reason == REASON_RDMSR || reason == REASON_WRMSR)
 		return exit_by_msr(v, reason);
 	if (reason == REASON_IO && !(vmread32(VMCS_QUALIFICATION) & IO_STRING))
