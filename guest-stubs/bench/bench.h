@@ -125,6 +125,13 @@ bool targets_start(unsigned vcpus);
 /* Returns when all of them wait that way. */
 void targets_wait(enum waiting how);
 
+/*
+ * Rows of part_operations(): the EOI of an edge interrupt; then, with two VCPUs that spin, doorbells by the callback line and
+ * the EOI of that. The route is `ioapic` afterwards. False: no ports.
+ */
+void eoi_alone(void);
+bool callbacks(void);
+
 /* The parts, by their names on the command line; main.c says what each measures. */
 void part_operations(void);
 void part_broadcast(void);

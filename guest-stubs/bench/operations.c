@@ -266,7 +266,9 @@ void part_operations(void)
 		return;
 	targets_wait(WAIT_HALT);
 	alone_x2apic();
+	eoi_alone();
 	alone_doorbell();
 	targets_wait(WAIT_SPIN);
 	pair();
+	CHECK(callbacks(), "two more are open, for the callback line");
 }

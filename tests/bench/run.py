@@ -1,72 +1,58 @@
 # SPDX-License-Identifier: MIT
-"""`make bench`: what operations cost, beside the peers and the baseline, and whether the cost grows with the ports.
+"""`make bench`: what operations cost with each interrupt backend, beside the peers and the baseline, and whether the
+cost grows with the ports.
 
-Writes build/bench/operations.csv and build/bench/ports.csv. `--baseline` makes the measured operations the new
+Writes the tables and the picture in build/bench. `--baseline` makes the measured operations the new
 tests/bench/baseline.csv. Status 1: an operation has become more than 5 % dearer, or the cost of a doorbell is not flat.
 """
 import concurrent.futures
-import csv
 import functools
-import re
+import shutil
 import subprocess
 import sys
 
-from tests.bench import measure
-from tests.emu import iso
+from tests.bench import measure, tables
+from tests.bench.tables import HERE, OUT, read_csv, write_csv
+from tests.emu import iso, machine
 from tests.tools.report import FAILED, PASSED, SKIPPED, WORKERS, Result
 
-HERE = iso.ROOT / "tests/bench"
-OUT = iso.ROOT / "build/bench"
 BASELINE = HERE / "baseline.csv"
-OPERATIONS = ("operation", "title", "kind", "ticks", "exits", "kvm", "xen", "of_better", "goal", "met")
+TESTED = ("soft", "vid", "posted")  # the backends in `make test`: `regs` shares its way with `soft`
 
 DEARER = 1.05  # what makes a regression
 STEP = 5       # with several CPUs Bochs's TSC goes by turns, and a median can fall on either side of one
 FLAT = 1.10    # the dearest number of ports by the cheapest
 COSTS = ("ring_ticks", "ring_exits", "upcall_ticks", "upcall_exits", "remote_ticks", "remote_exits")
-NO_EXIT = 100  # ticks of a peer below which it had none: then ours is to have none either
-
-
-# --- tables ---------------------------------------------------------------------------------------------------
-
-def read_csv(path):
-    """The rows of a CSV file whose comments begin with #."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(line for line in file if not line.startswith("#")))
-
-
-def write_csv(path, columns, rows, comment=""):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        file.write(comment)
-        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def tools():
-    """What the ticks depend on besides the sources: the compiler and the emulator."""
-    gcc = subprocess.run(["gcc", "-dumpversion"], capture_output=True, text=True, check=False).stdout.strip()
-    said = subprocess.run(["bochs", "--help"], capture_output=True, text=True, check=False,
-                          stdin=subprocess.DEVNULL)
-    bochs = re.search(r"Bochs x86 Emulator ([\d.]+)", said.stdout + said.stderr)
-    return f"gcc {gcc.split('.')[0]}, Bochs {bochs[1].rstrip('.') if bochs else '?'}, {measure.MODEL}"
 
 
 # --- operations against the baseline --------------------------------------------------------------------------
+
+@functools.cache
+def tools(apic):
+    """What the ticks depend on besides the sources: the compiler and the emulator."""
+    gcc = subprocess.run(["gcc", "-dumpversion"], capture_output=True, text=True, check=False).stdout.strip()
+    return f"gcc {gcc.split('.')[0]}, Bochs {machine.bochs(measure.BACKENDS[apic]).version}, {measure.MODEL}"
+
+
+def baseline_tools():
+    """The same of each backend, from the comments that the baseline begins with."""
+    lines = BASELINE.read_text(encoding="utf-8").splitlines() if BASELINE.exists() else []
+    return dict(line.lstrip("# ").split(": ", 1) for line in lines if line.startswith("#"))
+
 
 def change(now, before):
     """Of the ticks: +0.05 is 5 % dearer."""
     return (int(now["ticks"]) - int(before["ticks"])) / max(int(before["ticks"]), 1)
 
 
-def complaints(rows, run):
+def complaints(rows, apic, run):
     """What has become dearer than the baseline says, or is not in both, for the operations of one run."""
-    before = {row["operation"]: row for row in read_csv(BASELINE) if row["run"] == run}
-    result = [f"{name}: not measured any more" for name in before.keys() - {row["operation"] for row in rows}]
-    same_tools = baseline_tools() == tools()
+    before = {row["operation"]: row for row in read_csv(BASELINE) if (row["apic"], row["run"]) == (apic, run)}
+    gone = before.keys() - {row["operation"] for row in rows}
+    result = [f"{apic} {name}: not measured any more" for name in sorted(gone)]
+    same_tools = baseline_tools().get(apic) == tools(apic)
     for row in rows:
-        name, was = row["operation"], before.get(row["operation"])
+        name, was = f"{apic} {row['operation']}", before.get(row["operation"])
         if not was:
             result.append(f"{name}: not in the baseline (make bench-baseline)")
             continue
@@ -77,69 +63,59 @@ def complaints(rows, run):
     return result
 
 
-def baseline_tools():
-    return BASELINE.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-
-
 def judge(run):
     """One run for `make test`."""
-    name = f"bench {run.name}"
+    name = f"bench {run.apic} {run.name}"
     try:
         rows = run.tables()["operations"]
     except measure.NotMeasured as why:
         return [Result(name, SKIPPED, str(why))]
     except (RuntimeError, FileNotFoundError) as error:
         return [Result(name, FAILED, str(error))]
-    wrong = complaints(rows, run.name)
+    wrong = complaints(rows, run.apic, run.name)
     if wrong:
         return [Result(name, FAILED, f"dearer than tests/bench/baseline.csv by more than {DEARER - 1:.0%}",
                        "\n".join(wrong))]
-    if baseline_tools() != tools():
-        return [Result(name, PASSED, f"{len(rows)} operations, exits only: the baseline is of {baseline_tools()}")]
+    was = baseline_tools().get(run.apic)
+    if was != tools(run.apic):
+        return [Result(name, PASSED, f"{len(rows)} operations, exits only: the baseline is of {was}")]
     return [Result(name, PASSED, f"{len(rows)} operations, none dearer than the baseline")]
 
 
 def jobs():
     """For `make test`: pairs of a name and what returns Results."""
-    return [(f"bench {run.name}", functools.partial(judge, run)) for run in measure.operations()]
+    return [(f"bench {apic} {run.name}", functools.partial(judge, run))
+            for apic in TESTED for run in measure.operations(apic)]
 
 
 # --- operations beside the peers ------------------------------------------------------------------------------
 
-def beside_peers(measured):
-    """Rows of operations.csv, in the order of peers.csv."""
-    found = {row["operation"]: row for row in measured}
-    result = []
-    for peer in read_csv(HERE / "peers.csv"):
-        if peer["operation"] not in found:
-            continue
-        row = {**peer, **found.pop(peer["operation"])}
-        better = min((int(row[name]) for name in ("kvm", "xen") if row[name]), default=0)
-        if better:
-            goal = better if better < NO_EXIT else better // 10
-            row["goal"] = goal
-            row["of_better"] = f"{int(row['ticks']) / better:.3f}"
-            row["met"] = "yes" if int(row["ticks"]) <= goal else "no"
-        result.append(row)
-    if found:
-        raise RuntimeError(f"not in tests/bench/peers.csv: {', '.join(found)}")
-    return result
-
-
 def print_operations(rows):
-    before = {row["operation"]: row for row in read_csv(BASELINE)} if BASELINE.exists() else {}
-    same_tools = bool(before) and baseline_tools() == tools()
-    print(f"{'operation':<38}{'ticks':>7}{'exits':>7}{'KVM':>8}{'Xen':>8}{'of better':>11}{'goal':>6}"
-          f"{'baseline':>10}")
-    for row in rows:
-        share = f"{float(row['of_better']):.1%}" if row.get("of_better") else "–"
-        was = before.get(row["operation"])
-        versus = f"{change(row, was):+.1%}" if was and same_tools else "–"
-        goal = f"{row['goal']}{' ' if row['met'] == 'yes' else '!'}" if row.get("goal") else "– "
-        print(f"{row['title']:<38}{row['ticks']:>7}{row['exits']:>7}{row['kvm'] or '–':>8}{row['xen'] or '–':>8}"
-              f"{share:>11}{goal:>7}{versus:>9}")
-    print("ticks: TSC ticks, median; exits: of the whole VM; goal: a tenth of the better peer, or no exit where it\n"
-          "has none (! not met); baseline: change of the ticks\n")
+    """One line for each operation; the change is the best backend's."""
+    before = {(row["apic"], row["operation"]): row for row in read_csv(BASELINE)} if BASELINE.exists() else {}
+    old_tools = baseline_tools()
+    shown = [apic for apic in measure.BACKENDS if any(row["apic"] == apic for row in rows)]
+    print(f"{'operation':<44}" + "".join(f"{apic:>7}{'exits':>7}" for apic in shown)
+          + f"{'KVM':>7}{'Xen':>7}{'goal':>6} {'baseline':>9}")
+    for least, group in zip(tables.best(rows), tables.grouped(rows).values()):
+        ours = {row["apic"]: f"{row['ticks']:>7}{row['exits']:>7}" for row in group}
+        was = before.get((least["apic"], least["operation"]))
+        versus = f"{change(least, was):+.1%}" if was and old_tools[least["apic"]] == tools(least["apic"]) else "–"
+        goal = f"{least['goal']:>6}{' ' if least['met'] == 'yes' else '!'}" if least.get("goal") else f"{'–':>6} "
+        print(f"{least['title']:<44}" + "".join(ours.get(apic, f"{'–':>7}{'–':>7}") for apic in shown)
+              + f"{least['kvm'] or '–':>7}{least['xen'] or '–':>7}{goal}{versus:>9}")
+    print("Under each backend's name ticks, median, and exits of the whole VM; goal: a tenth of the better peer, or no\n"
+          "exit where it has none (! not met by any backend); baseline: change of the best backend's ticks\n")
+
+
+def draw(table, script):
+    """The table as a picture beside it, where gnuplot is installed."""
+    picture = table.with_suffix(".svg")
+    if not shutil.which("gnuplot"):
+        print("gnuplot is not installed: no picture")
+        return
+    subprocess.run(["gnuplot", "-e", f"table='{table}'; picture='{picture}'", str(script)], check=True,
+                   stdin=subprocess.DEVNULL)
 
 
 # --- ports ----------------------------------------------------------------------------------------------------
@@ -175,35 +151,52 @@ def print_ports(rows):
 # --- all of it ------------------------------------------------------------------------------------------------
 
 def measured(runs, table):
-    """The rows of all runs, two machines at a time, in the order of the runs; each row knows its run."""
+    """The rows of all runs, two machines at a time, in the order of the runs, and why what was not measured was not."""
+    def one(run):
+        try:
+            return run.tables()[table], None
+        except measure.NotMeasured as why:
+            return [], f"{run.apic} {run.name}: not measured: {why}"
+
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
-        tables = list(pool.map(lambda run: run.tables()[table], runs))
-    return [{"run": run.name, **row} for run, rows in zip(runs, tables) for row in rows]
+        done = list(pool.map(one, runs))
+    return [row for rows, _ in done for row in rows], [why for _, why in done if why]
+
+
+def write_baseline(rows, missing):
+    """All backends or none: a baseline without one of them would fail the tests of a machine that has it."""
+    if missing:
+        print("\n".join(missing), file=sys.stderr)
+        return 1
+    write_csv(BASELINE, tables.MEASURED, rows, "".join(f"# {apic}: {tools(apic)}\n" for apic in measure.BACKENDS))
+    print(f"  CSV     {BASELINE.relative_to(iso.ROOT)}: {len(rows)} rows")
+    return 0
 
 
 def main():
+    runs = [run for apic in measure.BACKENDS for run in measure.operations(apic)]
     try:
-        rows = measured(measure.operations(), "operations")
+        rows, missing = measured(runs, "operations")
         if "--baseline" in sys.argv:
-            write_csv(BASELINE, ("run", "operation", "ticks", "exits"), rows, f"# {tools()}\n")
-            print(f"  CSV     {BASELINE.relative_to(iso.ROOT)}: {len(rows)} rows")
-            return 0
-        table = beside_peers(rows)
-        write_csv(OUT / "operations.csv", OPERATIONS, table)
-        print_operations(table)
-        ports = measured(measure.ports(), "ports")
-        write_csv(OUT / "ports.csv", ("vms", "vcpus", "ports") + COSTS, ports)
-        print_ports(ports)
-    except measure.NotMeasured as why:
-        print(f"not measured: {why}", file=sys.stderr)
-        return 1
+            return write_baseline(rows, missing)
+        table = tables.beside_peers(rows, read_csv(tables.PEERS))
+        ports, missing_ports = measured(measure.ports(), "ports")
     except (RuntimeError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
+    print("\n".join(missing + missing_ports))
+    if not rows or not ports:
+        return 1
+    tables.write_all(table)
+    draw(OUT / "exits.csv", HERE / "exits.gp")
+    print_operations(table)
+    write_csv(OUT / "ports.csv", ("vms", "vcpus", "ports") + COSTS, ports)
+    print_ports(ports)
     wrong = [f"not flat within {FLAT - 1:.0%}: {text}" for text in not_flat(ports)]
     if BASELINE.exists():
-        for run in measure.operations():
-            wrong += [f"baseline: {text}" for text in complaints([r for r in rows if r["run"] == run.name], run.name)]
+        for run in runs:
+            if ours := [row for row in rows if (row["apic"], row["run"]) == (run.apic, run.name)]:
+                wrong += [f"baseline: {text}" for text in complaints(ours, run.apic, run.name)]
     for text in wrong:
         print(text)
     print(f"build/bench/operations.csv: {len(table)} rows, build/bench/ports.csv: {len(ports)} rows; "

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-# Writes the tables of README.md and docs/performance.md from the CSV files that `make run` and `make bench` left, so that
-# no figure there is typed by hand. The curve that `make run` drew becomes docs/saturation.svg.
+# Writes the tables of README.md and docs/performance.md from the CSV files that `make run`, `make bench` and `make peers`
+# left, so that no figure there is typed by hand. The pictures that they drew are copied into docs.
 import csv
 import pathlib
 import re
@@ -17,33 +17,35 @@ ROUTES = {
     "share0": "VCPU 0", "share1": "VCPU 1", "share2": "VCPU 2", "share3": "VCPU 3",
     "exits_per_event": "exits/event", "hv_ticks_per_event": "ticks/event",
 }
-OPERATIONS = {
-    "title": "operation", "ticks": "ticks", "exits": "exits", "kvm": "KVM", "xen": "Xen",
-    "of_better": "of the better", "goal": "goal", "met": "met",
+BACKENDS = {"soft": "`soft`", "regs": "`regs`", "vid": "`vid`", "posted": "`posted`"}
+TICKS = {"title": "operation", **BACKENDS, "kvm": "KVM", "xen": "Xen", "goal": "goal", "met": "met"}
+EXITS = {"title": "operation", **BACKENDS}
+PEERS = {
+    "title": "operation", "kvm": "KVM", "xen": "Xen", "bellhop": "Bellhop", "apic": "backend", "goal": "goal", "met": "met",
 }
 PORTS = {
     "vms": "VMs", "vcpus": "VCPUs", "ports": "ports/VCPU", "ring_ticks": "ring", "ring_exits": "exits",
     "upcall_ticks": "ring and upcall", "upcall_exits": "exits", "remote_ticks": "to another VCPU",
     "remote_exits": "exits",
 }
-WORDS = ("route", "manner", "title", "met")
+WORDS = ("route", "manner", "title", "met", "apic")
 
 # Table: its file, columns, the text that it belongs in, and which of its rows.
 TABLES = {
     "routes": ("build/run/routes.csv", ROUTES, "README.md", lambda row: True),
-    "operations": ("build/bench/operations.csv", OPERATIONS, "docs/performance.md", lambda row: True),
+    "peers": ("build/bench/peers.csv", PEERS, "README.md", lambda row: True),
+    "ticks": ("build/bench/ticks.csv", TICKS, "docs/performance.md", lambda row: True),
+    "exits": ("build/bench/exits.csv", EXITS, "docs/performance.md", lambda row: True),
     "ports": ("build/bench/ports.csv", PORTS, "docs/performance.md", lambda row: row["vms"] in ("1", "8")),
 }
-CURVE = TOP / "build/run/saturation.svg"
+PICTURES = {"build/run/saturation.svg": "run", "build/bench/exits.svg": "bench"}  # and what draws them
 
 
 def cell(column, value, row):
-    if column in ("route", "manner"):
+    if column in ("route", "manner", "apic"):
         return f"`{value}`"
     if column.startswith("remote") and row["vcpus"] == "1":
         return "–"
-    if value and column == "of_better":
-        return f"{100 * float(value):,.0f} %"
     if value in ("", "-"):
         return "–"
     if column.startswith("share"):
@@ -79,11 +81,12 @@ def write(name, source, columns, document, wanted):
 
 def main():
     wrong = [write(name, *table) for name, table in TABLES.items()]
-    if CURVE.exists():
-        shutil.copyfile(CURVE, TOP / "docs/saturation.svg")
-        print("  README  docs/saturation.svg")
-    else:
-        wrong.append(f"{CURVE.relative_to(TOP)} is not there: `make run` draws it where gnuplot is installed")
+    for picture, target in PICTURES.items():
+        if (TOP / picture).exists():
+            shutil.copy(TOP / picture, TOP / "docs")
+            print(f"  README  docs/{pathlib.Path(picture).name}")
+        else:
+            wrong.append(f"{picture} is not there: `make {target}` draws it where gnuplot is installed")
     wrong = [text for text in wrong if text]
     if wrong:
         sys.exit("\n".join(wrong))

@@ -169,11 +169,13 @@ class Bench(unittest.TestCase):
 
     @staticmethod
     def complaints(*rows):
-        before = [{"run": "r", "operation": "cpuid", "ticks": "200", "exits": "1.00"},
-                  {"run": "other", "operation": "port", "ticks": "1", "exits": "1.00"}]
+        before = [{"apic": "vid", "run": "r", "operation": "cpuid", "ticks": "200", "exits": "1.00"},
+                  {"apic": "vid", "run": "other", "operation": "port", "ticks": "1", "exits": "1.00"},
+                  {"apic": "soft", "run": "r", "operation": "port", "ticks": "1", "exits": "1.00"}]
         keys = ("operation", "ticks", "exits")
-        with mock.patch.multiple(bench, read_csv=lambda path: before, tools=lambda: "", baseline_tools=lambda: ""):
-            return bench.complaints([dict(zip(keys, row)) for row in rows], "r")
+        with mock.patch.multiple(bench, read_csv=lambda path: before, tools=lambda apic: "",
+                                 baseline_tools=lambda: {"vid": ""}):
+            return bench.complaints([dict(zip(keys, row)) for row in rows], "vid", "r")
 
     def test_regressions(self):
         self.assertEqual(self.complaints(("cpuid", "210", "1.01")), [])
