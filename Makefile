@@ -55,7 +55,7 @@ listed    = $(shell awk 'FNR > 30 { exit } sub(/.*$(2):/, "") { on = 1 } \
 	on { last = sub(/[*][/].*/, ""); sub(/^[ \t]*[*]/, ""); print; if (last) on = 0 }' $(1) 2>/dev/null)
 counted   = $(patsubst %,build/cov/%.o,$(call listed,$(1),SOURCES))
 
-.PHONY: all guests run debug iso test unit emu-test test-long stress mutants model bench bench-baseline coverage \
+.PHONY: all guests run debug iso test unit emu-test test-long stress mutants model bench bench-baseline peers coverage \
 	fuzz lint readme format clean help need-build need-run need-test
 
 all: build/bellhop.elf guests
@@ -124,8 +124,8 @@ mutants: all need-run
 model: need-test
 	@$(PYTHON) -m tests.model.run $(CASES)
 
-bench bench-baseline: all need-run
-	@$(PYTHON) -m tests.bench.run $(if $(findstring baseline,$@),--baseline)
+bench bench-baseline peers: all need-run
+	@$(PYTHON) -m tests.bench.$(if $(filter peers,$@),peers.)run $(if $(findstring baseline,$@),--baseline)
 
 lint: all need-test
 	@$(PYTHON) -m tests.lint.run
@@ -191,6 +191,7 @@ help:
 #: make model            tests/model, checked by Spin [CASES="word ..."]
 #: make bench            what operations cost, beside KVM and Xen; what doorbells cost by the number of ports
 #: make bench-baseline   writes tests/bench/baseline.csv anew
+#: make peers            measures KVM and Xen on the same emulated machine, and Bellhop beside them
 #: make fuzz             tests/fuzz/*.c [SECONDS=60 | RUNS=n] [TARGETS="name ..."]
 #: make coverage         lines and branches of kernel/vic that the unit tests reach
 #: make readme           the tables and the curve of README.md and docs from the last make run and make bench

@@ -40,7 +40,8 @@ debug: action=ignore
 
 @dataclasses.dataclass
 class Machine:
-    """What is emulated. `cpu` is QEMU's -cpu value where there is no VT-x to ask for (TCG).
+    """What is emulated. `cpu` is QEMU's -cpu value where there is no VT-x to ask for (TCG); `ips` is how many
+    instructions an emulated second has on Bochs.
 
     `bochs` is the machine's own; `bochs3` is 3.0, also taken for a model that no older one has.
     """

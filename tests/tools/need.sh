@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Checks what building (build), running (run) or testing (test) needs; installs what is missing where it may.
+# Checks what building (build), running (run), testing (test) or `make peers` (peers) needs; installs what is missing where it may.
 set -u
 
 # Debian package, or command=package where the command is enough, whoever installed it.
@@ -9,12 +9,14 @@ run="$build grub-mkrescue=grub-common grub-pc-bin xorriso=xorriso mformat=mtools
      bochs=bochs bochs-term bochsbios vgabios"
 test="$run clang=clang libclang-rt-dev clang-format=clang-format libc6-dev libcmocka-dev libzydis-dev
       qemu-system-x86_64=qemu-system-x86"
+peers="$run cpio=cpio gzip=gzip linux-libc-dev libc6-dev"
 
 case "${1-}" in
 build) wanted=$build ;;
 run) wanted=$run ;;
 test) wanted=$test ;;
-*) echo "usage: need.sh build|run|test" >&2; exit 2 ;;
+peers) wanted=$peers ;;
+*) echo "usage: need.sh build|run|test|peers" >&2; exit 2 ;;
 esac
 
 installed() {
