@@ -319,11 +319,6 @@ bool vcpu_continue(struct vcpu *v)
 	return take_vectors(v) && vcpu_ready(v);
 }
 
-static uint64_t slice_of(const struct vcpu *v)
-{
-	return tsc_hz / (v->next == v ? VCPU_ALONE_HZ : VCPU_SLICE_HZ);
-}
-
 /* Sleeps until the inbox has vectors that end the HLT. False: something else is to be looked at. */
 static bool sleep(struct vcpu *v, uint64_t deadline)
 {
@@ -367,7 +362,7 @@ bool exit_hlt(struct virt_vcpu *virtual)
 	 * more than what was left of the slice.
 	 */
 	if (v->virt.exit_tsc >= v->slice_end)
-		v->slice_end = v->virt.exit_tsc + slice_of(v);
+		v->slice_end = v->virt.exit_tsc + tsc_hz / VCPU_SLICE_HZ;
 	v->deadline = deadline < v->slice_end ? deadline : v->slice_end;
 	if (deadline <= v->slice_end)
 		virt_begin(&v->virt, v->virt.exit_tsc);
@@ -378,7 +373,7 @@ bool exit_hlt(struct virt_vcpu *virtual)
 static void run_slice(struct vcpu *v)
 {
 	virt_begin(&v->virt, tsc_now());
-	v->slice_end = v->virt.exit_tsc + slice_of(v);
+	v->slice_end = v->virt.exit_tsc + tsc_hz / VCPU_SLICE_HZ;
 	for (;;) {
 		uint64_t now = v->virt.exit_tsc;
 		bool due;
@@ -410,7 +405,7 @@ static void run_slice(struct vcpu *v)
 			continue;
 		if (v->next != v)
 			return;
-		v->slice_end = now + slice_of(v);
+		v->slice_end = now + tsc_hz / VCPU_SLICE_HZ;
 	}
 }
 

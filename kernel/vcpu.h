@@ -9,11 +9,10 @@
 #include "kernel/vm.h"
 
 /*
- * The longest a VCPU runs without an exit. It is the time slice where VCPUs share a CPU. For one that is alone it only bounds
- * a kick that arrives late: by the manual a kick ends guest execution at once, whatever the guest's RFLAGS.IF says, but
- * there are emulators.
+ * The longest a VCPU runs without an exit. It is the time slice where VCPUs share a CPU, and the bound on a
+ * kick that arrives late: by the manual a kick ends guest execution at once, whatever the guest's RFLAGS.IF
+ * says.
  */
-#define VCPU_ALONE_HZ 10
 #define VCPU_SLICE_HZ 100
 
 /*
