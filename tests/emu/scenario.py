@@ -16,6 +16,7 @@ native       yes: also run the guest on the bare machine, and compare what it pr
 backends     yes: also run it on each line of the section [backends], which is no scenario: a CPU model, the value of
              Bellhop's `apic=`, and words among `bochs3` (the emulator) and `long`; all runs of a section that force a
              backend must print the same
+fault        what the emulator does wrong, so that the scenario is skipped with this reason
 long         yes: not in `make test` but in `make test-long`
 keys         lines `PATTERN => TEXT` (escapes as in Python): TEXT is typed once the output has a match, after the last one
 table, rows, zero                   a table that the guest prints, its rows, and columns that are 0 in each
@@ -29,7 +30,7 @@ from tests.linux import guest as linux, packages
 
 MANIFESTS = (iso.ROOT / "tests/emu/scenarios.ini", iso.ROOT / "tests/linux/scenarios.ini")
 KEYS = {"guests", "vm", "args", "lines", "options", "cpus", "model", "megs", "ips", "timeout", "emu",
-        "refusal", "halts", "end", "summary", "native", "backends", "apic", "long", "keys", "table", "rows", "zero"}
+        "refusal", "halts", "end", "summary", "native", "backends", "apic", "fault", "long", "keys", "table", "rows", "zero"}
 BACKENDS = "backends"
 
 
@@ -67,7 +68,7 @@ class Scenario:
     def why_not(self):
         """Why this cannot be run here. None: it can."""
         no_linux = packages.why_not() if set(self.stub.values()) & set(linux.KERNELS) else None
-        return self.machine.why_not() or no_linux
+        return self.machine.why_not() or no_linux or self.keys.get("fault")
 
     @property
     def section(self):
