@@ -112,7 +112,7 @@ long   = yes
 """)
 
     def load(self):
-        with mock.patch.object(scenario, "MANIFEST", self.MANIFEST):
+        with mock.patch.object(scenario, "MANIFESTS", (self.MANIFEST,)):
             return {item.name: item for item in scenario.load()}
 
     def test_expansion(self):
@@ -125,7 +125,7 @@ long   = yes
         self.assertNotIn("apic", lines[0])
 
     def test_long_ones_only_when_asked_for(self):
-        with mock.patch.object(scenario, "MANIFEST", self.MANIFEST):
+        with mock.patch.object(scenario, "MANIFESTS", (self.MANIFEST,)):
             self.assertEqual([name for name, _ in scenarios.jobs()], ["one", "one@corei7_skylake_x+regs"])
             self.assertEqual([name for name, _ in scenarios.jobs(only_long=True)],
                              ["one@sapphire_rapids+posted", "two"])
