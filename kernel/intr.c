@@ -229,7 +229,8 @@ void intr_doorbell(struct vm *vm, struct db_effect effect)
 
 	if (effect.what != DB_VECTOR)
 		raise_slowly(vm, effect);
-	else
+	/* Summary bit first, LAPIC second; one that is switched on is shown first and then reminded, see face_changed(). */
+	else if (atomic_load(&v->apic.face.word) & LAPIC_FACE_SW)
 		vcpu_notify(v, post_fixed(v, effect.vector, false));
 }
 

@@ -138,7 +138,7 @@ uint32_t route_targets(const struct route_lines *lines, const struct db_vm *db, 
 		return targets;
 	waiting = lines->waiting[pin - VIOAPIC_CALLBACK_PIN];
 	if (route->number == BH_ROUTE_VCPU0)
-		return 1;
+		return atomic_load(&db->bus->face[0]->word) & LAPIC_FACE_SW ? 1 : 0;
 	if (route->number == BH_ROUTE_FOLLOW && (waiting & targets))
 		return waiting & targets;
 	return targets;
