@@ -1,28 +1,39 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Doorbells of one VM on the native route, two VCPUs: open, ring and its four answers, mask, unmask, kick, rebind, close,
- * status, priority between groups; and what each refuses.
+ * status, priority between groups, timers; a VCPU that has not been started yet, and one whose LAPIC is switched off; and what
+ * each refuses.
  */
 #include "guest-stubs/lib/apic.h"
 #include "guest-stubs/lib/boot.h"
 #include "guest-stubs/lib/db.h"
+#include "guest-stubs/lib/print.h"
 #include "guest-stubs/lib/report.h"
 #include "guest-stubs/lib/smp.h"
 #include "guest-stubs/lib/trap.h"
 
+#ifdef __x86_64__
 const char guest_name[] = "doorbell_basic";
+#else
+const char guest_name[] = "doorbell_basic32";
+#endif
 
 #define LOW_GROUP   4
 #define HIGH_GROUP  9
 #define LOW_VECTOR  0x52
 #define HIGH_VECTOR 0x93
 #define FULL_GROUP  15
+#define TIMERS      20u
+#define AHEAD       100000u /* from arming to the deadline */
+#define LATE        20000u
 
 static volatile unsigned handled[2][BH_PORTS];
 static volatile unsigned upcalls[256], first_vector;
+static volatile uint64_t handled_at;
 
 static void on_ring(uint32_t port)
 {
+	handled_at = cpu_tsc();
 	handled[cpu_self()->index][port]++;
 }
 
@@ -76,6 +87,7 @@ static void allocation(void)
 static void answers(void)
 {
 	uint32_t first = open(0, LOW_GROUP), second = open(0, LOW_GROUP), far = second;
+	uint64_t before = db_control(0)->upcalls;
 
 	while (BH_PORT_SLOT(far) < 64)
 		far = open(0, LOW_GROUP);
@@ -95,7 +107,7 @@ static void answers(void)
 	CHECK(stat(first, BH_STAT_RUNG) == 3 && stat(first, BH_STAT_COALESCED) == 1 &&
 	              stat(first, BH_STAT_UPCALLS) == 2 && stat(first, BH_STAT_MISDIRECTED) == 0,
 	      "the port's counters agree");
-	CHECK(db_control(0)->upcalls == 3 && db_control(0)->misdirected == 0,
+	CHECK(db_control(0)->upcalls == before + 3 && db_control(0)->misdirected == 0,
 	      "the control page's counters agree");
 	for (uint32_t port = first; port <= far; port++)
 		shut(port);
@@ -174,8 +186,73 @@ static void groups(void)
 	shut(high);
 }
 
+/* No LAPIC accepts the vector: the bit waits on its page, and whoever switches the LAPIC on gets the upcall. */
+static uint32_t rung_before_start(void)
+{
+	uint32_t port = open(1, LOW_GROUP);
+
+	CHECK(db_ring(port) == BH_RUNG_UPCALL && db_is_pending(1, port),
+	      "a VCPU that has not been started can be rung");
+	return port;
+}
+
+static void not_there_yet(uint32_t port)
+{
+	CHECK(WAIT_FOR(handled[1][port] == 1, LIMIT_LONG), "and has its upcall once it has started");
+	apic_write(APIC_SVR, APIC_SPURIOUS);
+	CHECK(bellhop_call2(BH_REBIND, port, 0) == 0 && db_ring(port) == BH_RUNG_UPCALL &&
+	              !apic_bit(APIC_IRR, LOW_VECTOR),
+	      "a LAPIC that is switched off accepts no upcall");
+	apic_write(APIC_SVR, SVR_ENABLE | APIC_SPURIOUS);
+	cpu_irq_window();
+	CHECK(handled[0][port] == 1, "and has it once it is switched on");
+	upcalls[LOW_VECTOR] = handled[0][port] = 0;
+	shut(port);
+	db_drop_group(0, LOW_GROUP);
+}
+
+/* Every other time the VCPU sleeps meanwhile: nothing but the timer wakes it. */
+static void timers(void)
+{
+	uint32_t port = (uint32_t)db_open(BH_TIMED, 0, LOW_GROUP), local = open(0, LOW_GROUP);
+	uint64_t latest = 0;
+	unsigned early = 0, wrong = 0;
+
+	CHECK(db_arm(local, 1) == BH_EINVAL && db_arm(local + 1, 1) == BH_ECLOSED,
+	      "only a timer's port has a timer");
+	handled[0][port] = 0;
+	for (unsigned i = 1; i <= TIMERS; i++) {
+		uint64_t deadline = cpu_tsc() + AHEAD;
+
+		wrong += db_arm(port, deadline) != 0;
+		for (cpu_irq_off(); i % 2 && handled[0][port] < i; cpu_irq_off())
+			cpu_idle();
+		cpu_irq_on();
+		wrong += !WAIT_FOR(handled[0][port] == i, LIMIT_LONG);
+		cpu_irq_off();
+		early += handled_at < deadline;
+		if (handled_at > deadline + latest)
+			latest = handled_at - deadline;
+	}
+	CHECK(wrong == 0 && early == 0, "%u timers ring, awake and asleep, none early", TIMERS);
+	CHECK(latest < LATE, "and none by %u ticks late", LATE);
+	printf("# a timer's handler runs %lu ticks after its deadline at most\n", (unsigned long)latest);
+	db_arm(port, cpu_tsc() + AHEAD);
+	db_arm(port, 0);
+	db_arm(port, cpu_tsc() + (1ull << 32));
+	cpu_irq_on();
+	CHECK(!WAIT_FOR(handled[0][port] != TIMERS, 2 * AHEAD),
+	      "0 disarms, and a deadline beyond 32 bits is one");
+	CHECK(db_arm(port, 1) == 0 && WAIT_FOR(handled[0][port] == TIMERS + 1, LIMIT_LONG),
+	      "one that has passed rings at once");
+	cpu_irq_off();
+	shut(port);
+	shut(local);
+}
+
 void guest_main(void)
 {
+	uint32_t early;
 	bool good;
 
 	if (!bellhop_present()) {
@@ -187,16 +264,19 @@ void guest_main(void)
 	CHECK(bellhop_call1(BH_ROUTE, BH_ROUTE_NATIVE) >= 0 &&
 	              bellhop_call1(BH_ROUTE, BH_ROUTE_ASK) == BH_ROUTE_NATIVE,
 	      "the route can be set and asked for");
-	good = smp_start(2) == 2 && db_init(2, on_ring) == 0;
+	good = db_init(2, on_ring) == 0;
 	for (unsigned vcpu = 0; good && vcpu < 2; vcpu++)
 		good = bellhop_call3(BH_GROUP_VECTOR, vcpu, LOW_GROUP, LOW_VECTOR) == 0 &&
 		       bellhop_call3(BH_GROUP_VECTOR, vcpu, HIGH_GROUP, HIGH_VECTOR) == 0;
-	if (!CHECK(good, "two VCPUs with pages and vectors"))
+	early = rung_before_start();
+	if (!CHECK(good && smp_start(2) == 2, "two VCPUs with pages and vectors"))
 		report_end();
+	not_there_yet(early);
 	allocation();
 	answers();
 	masks();
 	rebind();
 	groups();
+	timers();
 	report_end();
 }

@@ -77,7 +77,9 @@ static __attribute__((noinline)) bool call(struct vcpu *v, enum call_mode mode)
 
 		gpr[RAX] = (uint64_t)dispatch(v->vm, gpr[RAX], arg);
 	} else if (mode == CALL_32) {
-		const uint64_t arg[4] = { (uint32_t)gpr[RBX], (uint32_t)gpr[RCX], (uint32_t)gpr[RDX],
+		/* A deadline is the one argument that 32 bits cannot hold. */
+		uint64_t upper = (uint32_t)gpr[RAX] == BH_TIMER ? gpr[RDX] << 32 : 0;
+		const uint64_t arg[4] = { (uint32_t)gpr[RBX], upper | (uint32_t)gpr[RCX], (uint32_t)gpr[RDX],
 			                  (uint32_t)gpr[RSI] };
 
 		gpr[RAX] = (uint32_t)dispatch(v->vm, (uint32_t)gpr[RAX], arg);

@@ -38,6 +38,12 @@ static inline long db_ring_many(struct bh_ring *rings, unsigned count)
  */
 long db_notify(unsigned vcpu, uint32_t port);
 
+/* BH_TIMER: `deadline` is of the calling CPU's TSC, 0 for none. 0 or an error. */
+static inline long db_arm(uint32_t port, uint64_t deadline)
+{
+	return bellhop_call3(BH_TIMER, port, (unsigned long)deadline, (unsigned long)(deadline >> 32));
+}
+
 /* From the return on, rings of the port raise nothing. Any CPU. */
 void db_mask(uint32_t port);
 

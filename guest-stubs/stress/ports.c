@@ -253,7 +253,7 @@ void ports_arm(void)
 	while (p->class != PORT_TIMED)
 		p = &ports[stress_random(count)];
 	deadline = stress_random(8) ? cpu_tsc() + stress_random(20000) : 0;
-	result = bellhop_call2(BH_TIMER, p->number, deadline);
+	result = db_arm(p->number, deadline);
 	/* A port that is closed now is no port with a timer either. */
 	if (result != BH_EINVAL)
 		judge(p, result, "arm");
@@ -369,7 +369,7 @@ void ports_stop(void)
 	stopped = true;
 	for (unsigned i = 0; i < count; i++)
 		if (ports[i].class == PORT_TIMED)
-			judge(&ports[i], bellhop_call2(BH_TIMER, ports[i].number, 0), "disarm");
+			judge(&ports[i], db_arm(ports[i].number, 0), "disarm");
 }
 
 bool ports_say_done(void)

@@ -71,8 +71,8 @@ enum bh_call {
 	BH_OFFER = 12, /* (port, peer): that peer of the boot configuration's list may connect to the port */
 	BH_CONNECT = 13, /* (port, peer, the peer's port): both ends ring each other from now on */
 	BH_EXIT = 14,    /* (status 0..255): ends the VM */
-	BH_TIMER =
-		15, /* (port, absolute deadline in TSC ticks of this VCPU; 0 disarms): rings the port once */
+	BH_TIMER = 15, /* (port, absolute deadline in TSC ticks of this VCPU; 0 disarms): rings the port once;
+		       32-bit code: (port, the deadline's lower half, its upper half) */
 	BH_RING_MANY = 16, /* (gpa of struct bh_ring, how many) -> how many of them were accepted */
 	BH_CALLS
 };
