@@ -190,6 +190,25 @@ static void spurious_register(const char *face)
 	apic_write(APIC_SVR, SVR_ENABLE | APIC_SPURIOUS);
 }
 
+/* A register of the x2APIC alone, and one of which the processor may do the legal half by itself. */
+static void self_ipi(void)
+{
+	unsigned wrong = 0;
+
+	for (unsigned v = 0; v < 16; v++) {
+		start();
+		apic_write(APIC_SELF_IPI, v);
+		cpu_irq_window();
+		wrong += errors != 1 || !(latch() & ESR_SEND_ILLEGAL) || apic_bit(APIC_IRR, v);
+	}
+	CHECK_DEPARTS(wrong == 0, NO_ERRORS,
+	              "msr: an illegal vector in the self-IPI register is an error too");
+	seen = 0;
+	apic_write(APIC_SELF_IPI, VECTOR);
+	cpu_irq_window();
+	CHECK(seen == 1, "msr: a legal one is an interrupt");
+}
+
 static void all(const char *face)
 {
 	apic_write(APIC_LVT_ERROR, ERROR_VECTOR);
@@ -207,9 +226,11 @@ void guest_main(void)
 	apic_write(APIC_LVT_ERROR, ERROR_VECTOR);
 	no_register();
 	all("page");
-	if (apic_to_x2())
+	if (apic_to_x2()) {
 		all("msr");
-	else
+		self_ipi();
+	} else {
 		SKIP("msr: this CPU has no x2APIC");
+	}
 	report_end();
 }

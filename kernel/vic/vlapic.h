@@ -104,8 +104,8 @@ uint32_t vlapic_mmio_read(struct vlapic *v, uint32_t offset, uint64_t now);
 struct vlapic_effect vlapic_mmio_write(struct vlapic *v, uint32_t offset, uint32_t value, uint64_t now);
 
 /*
- * The processor has let the guest write a register of the page (SDM vol. 3, "APIC-Write Emulation"): does what
- * vlapic_mmio_write() would have done.
+ * The processor has let the guest write a register of the page (SDM vol. 3, "APIC-Write Emulation", "Virtualizing
+ * MSR-Based APIC Accesses"): does what vlapic_mmio_write() or vlapic_msr_write() would have done.
  */
 struct vlapic_effect vlapic_written(struct vlapic *v, uint32_t offset, uint64_t now);
 

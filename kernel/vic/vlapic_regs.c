@@ -260,6 +260,9 @@ struct vlapic_effect vlapic_written(struct vlapic *v, uint32_t offset, uint64_t 
 		if (before[i] == offset / 16)
 			*vlapic_reg(v, before[i]) = v->before[i];
 	}
+	/* In x2APIC mode it is the self-IPI register, with a vector that is illegal: SDM, same section. */
+	if (vlapic_is_x2apic(v))
+		return vlapic_msr_write(v, APIC_MSR_BASE + offset / 16, value, now);
 	return vlapic_mmio_write(v, offset, value, now);
 }
 

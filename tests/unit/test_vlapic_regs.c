@@ -280,6 +280,25 @@ static void written_by_the_hardware(void **state)
 	}
 }
 
+/* In x2APIC mode that is the self-IPI register alone; the legal vectors the processor does by itself. */
+static void written_as_msr(void **state)
+{
+	static struct lapic a, b;
+	struct vlapic *v = lapic_on(&a), *twin = lapic_on(&b);
+
+	(void)state;
+	vlapic_base_write(v, BASE_X2APIC);
+	vlapic_base_write(twin, BASE_X2APIC);
+	for (uint32_t vector = 0; vector < 16; vector++) {
+		v->errors = twin->errors = 0;
+		a.page.slot[APIC_SELF_IPI].low = vector;
+		assert_int_equal(vlapic_written(v, APIC_SELF_IPI * 16, 0).does,
+		                 vlapic_msr_write(twin, APIC_MSR_BASE + APIC_SELF_IPI, vector, 0).does);
+		assert_int_equal(v->errors, APIC_ESR_SEND_VECTOR | APIC_ESR_RECEIVE_VECTOR);
+		assert_int_equal(v->errors, twin->errors);
+	}
+}
+
 /* The short way of an IPI does what the long one does, or nothing; a bit that is not the plain IPI's takes the long one. */
 static void ipi_alike(void **state)
 {
@@ -339,6 +358,7 @@ int main(void)
 		cmocka_unit_test(software_disable_masks),
 		cmocka_unit_test(face_effect),
 		cmocka_unit_test(written_by_the_hardware),
+		cmocka_unit_test(written_as_msr),
 		cmocka_unit_test(ipi_alike),
 	};
 
