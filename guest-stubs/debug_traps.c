@@ -25,6 +25,7 @@ const char guest_name[] = "debug_traps";
 #define DR7_DATA 0xf00008ul /* G1: four bytes at DR1, written or read */
 #define MSR_EFER 0xc0000080u
 #define MOST     16
+#define TIMER    0x61
 
 static volatile unsigned count;
 static volatile unsigned long ip_of[MOST], dr6_of[MOST], flags_of_fault;
@@ -113,7 +114,7 @@ static void resume_flag(void)
 
 extern const char plain[], plain_1[], plain_2[], plain_3[], exits[], exits_1[], exits_2[], exits_3[],
 	exits_4[], exits_5[], exits_6[], exits_7[], sti_1[], sti_2[], ss_1[], ss_2[], one_1[], one_2[],
-	gd_0[], gd_1[], gd_2[];
+	gd_0[], gd_1[], gd_2[], halt_1[];
 
 static void steps(void)
 {
@@ -132,6 +133,30 @@ static void steps(void)
 	CHECK(count == 10 && step(0, exits_1, DR6_BS) && step(2, exits_3, DR6_BS) &&
 	              step(3, exits_4, DR6_BS) && step(5, exits_6, DR6_BS) && step(6, exits_7, DR6_BS),
 	      "also over CPUID, IN, a register of the APIC's page and RDMSR");
+}
+
+static volatile bool timed_out;
+
+static void on_timer(struct trap_frame *frame)
+{
+	(void)frame;
+	timed_out = true;
+	apic_eoi();
+}
+
+/* SDM vol. 2, "HLT": a debug exception resumes execution. The timer is for a machine where it does not. */
+static void halts(void)
+{
+	trap_set(TIMER, on_timer);
+	apic_write(APIC_LVT_TIMER, TIMER);
+	apic_write(APIC_TIMER_INIT, LIMIT_QUIET);
+	begin(0);
+	__asm__ volatile(TF_ON "sti\n\t"
+	                       "hlt\n\t" MARK(halt_1) TF_OFF "cli" ::
+	                               : "memory", "cc");
+	apic_write(APIC_TIMER_INIT, 0);
+	CHECK_DEPARTS(!timed_out, "Bochs sleeps on", "a step over HLT is all that the HLT waits for");
+	CHECK(count == 5 && step(1, halt_1, DR6_BS), "and its trap is behind the HLT");
 }
 
 static void shadows(void)
@@ -210,6 +235,7 @@ void guest_main(void)
 	trap_set(TRAP_DB, on_debug);
 	resume_flag();
 	steps();
+	halts();
 	shadows();
 	breakpoints();
 	behind_mov_ss();

@@ -27,7 +27,8 @@ void vmx_set_timer(struct virt_vcpu *v)
 	v->timer_limit = atomic_load_explicit(&v->hv_ticks, memory_order_relaxed) + left / 16;
 }
 
-static __attribute__((noinline)) void step_in_full(uint64_t insn_len)
+/* True: the guest is single-stepped. */
+static __attribute__((noinline)) bool step_in_full(uint64_t insn_len)
 {
 	uint64_t old = vmread(VMCS_GUEST_RIP), rip = old + insn_len, rflags = vmread(VMCS_GUEST_RFLAGS);
 	uint32_t state = vmread32(VMCS_GUEST_INTERRUPTIBILITY);
@@ -41,6 +42,7 @@ static __attribute__((noinline)) void step_in_full(uint64_t insn_len)
 		vmwrite(VMCS_GUEST_RFLAGS, rflags & ~(uint64_t)RFLAGS_RF);
 	if (rflags & RFLAGS_TF)
 		vmwrite(VMCS_GUEST_PENDING_DEBUG, vmread(VMCS_GUEST_PENDING_DEBUG) | PENDING_BS);
+	return rflags & RFLAGS_TF;
 }
 
 /* False: one of the special cases of step_in_full() is at hand. */
@@ -123,6 +125,14 @@ static __attribute__((noinline)) bool exit_by_apic(struct virt_vcpu *v, uint32_t
 	return reason == REASON_EOI ? exit_eoi(v, (uint8_t)what) : exit_apic_write(v, what & 0xfff);
 }
 
+/* SDM vol. 2, "HLT": a debug exception resumes execution, so that after a single step there is nothing to wait for. */
+static __attribute__((noinline)) bool exit_by_hlt(struct virt_vcpu *v)
+{
+	uint64_t length = vmread(VMCS_EXIT_INSN_LEN);
+
+	return (!step(length) && step_in_full(length)) || exit_hlt(v);
+}
+
 /* Short only for an access that an instruction itself makes to data, while nothing is being delivered. */
 static __attribute__((noinline)) bool exit_by_access(struct virt_vcpu *v, uint32_t reason)
 {
@@ -166,10 +176,8 @@ bool vmx_exit(struct virt_vcpu *v)
 		return exit_by_access(v, reason);
 	if (reason == REASON_APIC_WRITE || reason == REASON_EOI)
 		return exit_by_apic(v, reason);
-	if (reason == REASON_HLT) {
-		vmx_skip(v, vmread32(VMCS_EXIT_INSN_LEN));
-		return exit_hlt(v);
-	}
+	if (reason == REASON_HLT)
+		return exit_by_hlt(v);
 	v->exit.kind = EXIT_UNKNOWN;
 	return true;
 }
