@@ -18,6 +18,10 @@ const char guest_name[] = "hlt_wake";
 #define WIRE   0x20 /* line 0, by pic_off() */
 #define ROUNDS 200
 
+#define TIMER_LATE  0x62
+#define LATE_ROUNDS 40u
+#define LATE_TICKS  41000u
+
 #define LVT_EXTINT 0x700u
 
 static volatile unsigned seen[256];
@@ -29,6 +33,42 @@ static void on_interrupt(struct trap_frame *frame)
 	seen[frame->vector]++;
 	if (frame->vector != TRAP_NMI)
 		apic_eoi();
+}
+
+static volatile uint64_t fired;
+static volatile bool asleep;
+static uint64_t latest; /* how late it was, at worst */
+
+static void on_timer(struct trap_frame *frame)
+{
+	(void)frame;
+	fired = cpu_tsc();
+	apic_eoi();
+}
+
+/* Asleep until an IPI, then busy until the timer: at many places of what a hypervisor may call a time slice. */
+static void timed_sleeper(void)
+{
+	cpu_irq_off();
+	apic_write(APIC_TIMER_DIV, 0xb);
+	apic_write(APIC_LVT_TIMER, TIMER_LATE);
+	for (uint64_t i = 0; i < LATE_ROUNDS; i++) {
+		uint64_t end = cpu_tsc() + LATE_TICKS + i * 1310 % 20000;
+
+		fired = 0;
+		seen[VECTOR] = 0;
+		apic_write(APIC_TIMER_INIT, (uint32_t)(end - cpu_tsc()));
+		asleep = true;
+		while (!seen[VECTOR] && !fired) {
+			cpu_irq_off();
+			cpu_idle();
+		}
+		asleep = false;
+		while (!fired)
+			cpu_pause();
+		if (fired - end > latest)
+			latest = fired - end;
+	}
 }
 
 static void on_wire(struct trap_frame *frame)
@@ -130,6 +170,22 @@ static void other(void)
 	CHECK(smp_wait(1) && seen[VECTOR] == 1, "the interrupt comes with IF=1");
 }
 
+static void timer_after_hlt(void)
+{
+	unsigned n = 0;
+
+	trap_set(TIMER_LATE, on_timer);
+	smp_run(1, timed_sleeper);
+	while (cpu_get(1)->work) {
+		WAIT_FOR(asleep, LIMIT_QUIET);
+		WAIT_FOR(!asleep, 3000 + n++ * 4937 % 36000);
+		if (asleep)
+			apic_ipi(cpu_get(1)->apic_id, ICR_ASSERT | VECTOR);
+		WAIT_FOR(!asleep || fired, LIMIT_QUIET);
+	}
+	CHECK(latest < LATE_TICKS / 8, "a timer that was armed before a HLT that an IPI ended is on time");
+}
+
 void guest_main(void)
 {
 	trap_set(VECTOR, on_interrupt);
@@ -138,7 +194,9 @@ void guest_main(void)
 	trap_set(WIRE, on_wire);
 	alone();
 	by_wire();
-	if (CHECK(smp_start(2) == 2, "two CPUs run"))
+	if (CHECK(smp_start(2) == 2, "two CPUs run")) {
 		other();
+		timer_after_hlt();
+	}
 	report_end();
 }

@@ -343,7 +343,7 @@ static bool sleep(struct vcpu *v, uint64_t deadline)
 bool exit_hlt(struct virt_vcpu *virtual)
 {
 	struct vcpu *v = vcpu_of(virtual);
-	uint64_t deadline;
+	uint64_t deadline, slept = v->virt.exit_tsc;
 
 	vcpu_settle(v);
 	deadline = deadline_of(v);
@@ -353,19 +353,22 @@ bool exit_hlt(struct virt_vcpu *virtual)
 		vlapic_tighten(&v->apic);
 	}
 	/* What a VCPU waits for that is alone on its CPU, it waits for here. */
-	if (!is_awake(v) && (v->next != v || !sleep(v, deadline)))
+	if (!is_awake(v) && (v->next != v || !sleep(v, deadline))) {
+		virt_begin(&v->virt, v->virt.exit_tsc);
 		return true;
+	}
 	v->state = VCPU_RUNNING;
 	/*
-	 * No deadline has changed while it slept. Alone on its CPU, its slices end when we like: where that was last
-	 * set for, if it is not over, so that the timer can stay as it is. It has stood still, and comes late by no
-	 * more than what was left of the slice.
+	 * No deadline has changed while it slept. Alone on its CPU, its slices end when we like: as much later as it slept,
+	 * for the timer has stood still and, set for that, is right as it is. One set for less has to be set again.
 	 */
-	if (v->virt.exit_tsc >= v->slice_end)
-		v->slice_end = v->virt.exit_tsc + tsc_hz / VCPU_SLICE_HZ;
-	v->deadline = deadline < v->slice_end ? deadline : v->slice_end;
-	if (deadline <= v->slice_end)
+	slept = v->virt.exit_tsc - slept;
+	if (v->virt.deadline == v->slice_end)
+		v->virt.deadline += slept;
+	else
 		virt_begin(&v->virt, v->virt.exit_tsc);
+	v->slice_end += slept;
+	v->deadline = deadline < v->slice_end ? deadline : v->slice_end;
 	return !vcpu_ready(v);
 }
 
