@@ -19,7 +19,7 @@ const char guest_name[] = "hlt_wake";
 #define ROUNDS 200
 
 #define TIMER_LATE  0x62
-#define LATE_ROUNDS 40u
+#define LATE_ROUNDS 100u
 #define LATE_TICKS  41000u
 
 #define LVT_EXTINT 0x700u
@@ -53,8 +53,10 @@ static void timed_sleeper(void)
 	apic_write(APIC_TIMER_DIV, 0xb);
 	apic_write(APIC_LVT_TIMER, TIMER_LATE);
 	for (uint64_t i = 0; i < LATE_ROUNDS; i++) {
-		uint64_t end = cpu_tsc() + LATE_TICKS + i * 1310 % 20000;
+		uint64_t begin = cpu_tsc() + i * 977 % LATE_TICKS, end = begin + LATE_TICKS;
 
+		while (cpu_tsc() < begin)
+			cpu_pause();
 		fired = 0;
 		seen[VECTOR] = 0;
 		apic_write(APIC_TIMER_INIT, (uint32_t)(end - cpu_tsc()));
@@ -178,7 +180,7 @@ static void timer_after_hlt(void)
 	smp_run(1, timed_sleeper);
 	while (cpu_get(1)->work) {
 		WAIT_FOR(asleep, LIMIT_QUIET);
-		WAIT_FOR(!asleep, 3000 + n++ * 4937 % 36000);
+		WAIT_FOR(!asleep, 20000 + n++ * 1237 % 19000);
 		if (asleep)
 			apic_ipi(cpu_get(1)->apic_id, ICR_ASSERT | VECTOR);
 		WAIT_FOR(!asleep || fired, LIMIT_QUIET);
