@@ -5,6 +5,7 @@ import dataclasses
 RING = "kernel/vic/doorbell.c"
 ORDER = "kernel/doorbells.c"
 GUEST = "guest-stubs/lib/db.c"
+LINES = "kernel/vic/route.c"
 
 
 @dataclasses.dataclass
@@ -46,6 +47,22 @@ MUTANTS = (
     Mutant("stale-summary", "no summary bit stays set without an upcall on its way", ((
         RING, "\t\tatomic_fetch_and(shared(&control->summary[group]), ~",
         "\t\tatomic_fetch_and(shared(&control->summary[group]), ~0ull | ~"),)),
+    Mutant("take-blind", "a bit is handled by the one who has cleared it", ((
+        GUEST, "\t\tset &= cpu_fetch_and(pending, ~set);\n", "\t\tcpu_fetch_and(pending, ~set);\n"),)),
+    Mutant("vcpu0-by-entry", "on vcpu0 the callback goes to VCPU 0, whatever the entry says", ((
+        LINES, "\tif (route->number == BH_ROUTE_VCPU0)\n", "\tif (route->number == BH_ROUTES)\n"),)),
+    Mutant("uncounted", "an upcall that misses its VCPU is counted", ((
+        "kernel/intr.c", "\tif (!route->can_misdirect)\n", "\tif (route)\n"),)),
+    Mutant("vcpu0-takes-all", "a route changes nothing for other lines", ((
+        LINES, "\tif (pin < VIOAPIC_CALLBACK_PIN)\n",
+        "\tif (route->number == BH_ROUTE_VCPU0)\n\t\treturn 1;\n\tif (pin < VIOAPIC_CALLBACK_PIN)\n"), (
+        "kernel/intr.c", "\t\tif (pin >= VIOAPIC_CALLBACK_PIN)\n\t\t\ttargets = route_targets(",
+        "\t\ttargets = route_targets("))),
+    Mutant("open-house", "only what is offered can be connected", ((
+        "kernel/vic/doorbell_ports.c", "\tif (far->port[far_port].offered != self + 1)\n",
+        "\tif (far->port[far_port].offered > self + 1)\n"),)),
+    Mutant("no-budget", "a port has a budget of upcalls", ((
+        RING, "\t\tif (used >= db->budget)\n", "\t\tif (used > 0xffff)\n"),)),
 )
 
 # Those that are caught within seconds, and the tree as it is: a part of `make test`.
