@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-# Writes the tables of README.md and docs/performance.md from the CSV files that `make run`, `make bench` and `make peers`
-# left, so that no figure there is typed by hand. The pictures that they drew are copied into docs.
+# Writes the tables of README.md, docs/routing.md and docs/performance.md from the CSV files that `make run`, `make bench` and
+# `make peers` left, so that no figure there is typed by hand. The pictures that they drew are copied into docs.
 import csv
 import pathlib
 import re
@@ -17,6 +17,8 @@ ROUTES = {
     "share0": "VCPU 0", "share1": "VCPU 1", "share2": "VCPU 2", "share3": "VCPU 3",
     "exits_per_event": "exits/event", "hv_ticks_per_event": "ticks/event",
 }
+KEPT = {column: ROUTES[column] for column in (
+    "route", "manner", "consumed", "coalesced", "stranded", "misdirected", "lost", "doubled", "exits_per_event")}
 BACKENDS = {"soft": "`soft`", "regs": "`regs`", "vid": "`vid`", "posted": "`posted`"}
 TICKS = {"title": "operation", **BACKENDS, "kvm": "KVM", "xen": "Xen", "goal": "goal", "met": "met"}
 EXITS = {"title": "operation", **BACKENDS}
@@ -33,6 +35,7 @@ WORDS = ("route", "manner", "title", "met", "apic")
 # Table: its file, columns, the text that it belongs in, and which of its rows.
 TABLES = {
     "routes": ("build/run/routes.csv", ROUTES, "README.md", lambda row: True),
+    "kept": ("build/run/routes.csv", KEPT, "docs/routing.md", lambda row: True),
     "peers": ("build/bench/peers.csv", PEERS, "README.md", lambda row: True),
     "ticks": ("build/bench/ticks.csv", TICKS, "docs/performance.md", lambda row: True),
     "exits": ("build/bench/exits.csv", EXITS, "docs/performance.md", lambda row: True),
