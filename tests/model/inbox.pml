@@ -144,7 +144,7 @@ inline empty_inbox(v)
 	if
 	:: on[v] && sent[v] -> /* inbox_is_notified() */
 		cpu_await_notification();
-		sent[v] = false /* inbox_awaited() */
+		sent[v] = false /* and so inbox_open() may go on */
 	:: else
 	fi;
 #endif
