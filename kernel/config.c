@@ -202,7 +202,7 @@ static bool parse_peers(struct word list, void *field)
 _Static_assert(BH_ROUTE_VCPU0 == 1 && BH_ROUTE_NATIVE == 2 && BH_ROUTE_MULTI == 3 && BH_ROUTE_FOLLOW == 4,
                "route=");
 _Static_assert(MACHINE_END_BOCHS == 1 && MACHINE_END_QEMU == 2 && MACHINE_END_RESET == 3, "those of end=");
-_Static_assert(VIRT_APIC_SOFT == 1 && VIRT_APIC_POSTED == 4, "apic=");
+_Static_assert(VIRT_APIC_SOFT == 1 && VIRT_APIC_IPIV == 5, "apic=");
 _Static_assert(VIC_MAX_VCPUS == 16 && MAX_CPUS == 64 && CONFIG_MAX_VMS == 8 && CONFIG_MAX_MODULES == 8,
                "rules");
 
@@ -224,7 +224,8 @@ static const struct key module_keys[] = {
 };
 static const struct key option_keys[] = {
 	{ "end", "halt, bochs, qemu or reset", offsetof(struct config, end), .value = { 0, 1, 2, 3 } },
-	{ "apic", "soft, regs, vid or posted", offsetof(struct config, apic), .value = { 1, 2, 3, 4 } },
+	{ "apic", "soft, regs, vid, posted or ipiv", offsetof(struct config, apic),
+	  .value = { 1, 2, 3, 4, 5 } },
 };
 
 #define KEYS(table) (table), sizeof(table) / sizeof((table)[0])

@@ -43,7 +43,7 @@ struct config_module {
 	size_t image_size;
 };
 
-/* multiboot2 /bellhop.elf [end=halt|bochs|qemu|reset] [apic=soft|regs|vid|posted] */
+/* multiboot2 /bellhop.elf [end=halt|bochs|qemu|reset] [apic=soft|regs|vid|posted|ipiv] */
 struct config {
 	struct config_vm vm[CONFIG_MAX_VMS];
 	unsigned vm_count;

@@ -156,6 +156,15 @@ static void end_of_interrupt(struct vm *vm, uint8_t vector)
 	spinlock_unlock(&vm->chip_lock);
 }
 
+/* A fixed IPI to the ID that it began with finds this VCPU. */
+void intr_show(struct vcpu *v)
+{
+	uint64_t face = atomic_load_explicit(&v->apic.face.word, memory_order_relaxed);
+
+	virt->vcpu_addressed(&v->virt, v->index,
+	                     (face & LAPIC_FACE_HW) && (face & LAPIC_FACE_SW) && (uint32_t)face == v->index);
+}
+
 /*
  * A LAPIC's destinations changed: what the IOAPIC holds is tried again, groups follow their entries to whom these
  * select now, and upcalls that INIT or a disabled LAPIC made it forget are raised again.
@@ -165,6 +174,7 @@ static void face_changed(struct vcpu *v)
 	struct vm *vm = v->vm;
 	uint32_t moved;
 
+	intr_show(v);
 	spinlock_lock(&vm->chip_lock);
 	if (vioapic_is_held(&vm->ioapic))
 		vioapic_retry(&vm->ioapic);

@@ -18,6 +18,9 @@ struct vlapic_effect;
  */
 void intr_set_line(struct vm *vm, unsigned line, bool high);
 
+/* Shows the backend what the LAPIC's face says: before the first entry, and after an INIT. The VCPU's CPU. */
+void intr_show(struct vcpu *v);
+
 /* Does what a LAPIC operation left to do, all but injecting #GP. The VCPU's CPU. */
 void intr_effect(struct vcpu *v, const struct vlapic_effect *effect);
 

@@ -65,6 +65,7 @@ static void take_signals(struct vcpu *v, uint32_t signals)
 		return;
 	if (signals & INBOX_INIT) {
 		vlapic_init_signal(&v->apic);
+		intr_show(v);
 		virt->vcpu_reset(&v->virt);
 		v->nmis = 0;
 		v->inta = false;
@@ -454,6 +455,7 @@ static void start_assigned(struct cpu *cpu, struct vcpu *first)
 		switch_to(cpu, v);
 		exit_forget(v);
 		virt->vcpu_apic(&v->virt, vlapic_base_read(&v->apic));
+		intr_show(v);
 		if (v->index == 0)
 			virt->vcpu_start_flat(&v->virt, &v->vm->start);
 		v = v->next;

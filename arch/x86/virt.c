@@ -13,7 +13,7 @@ static const struct virt_ops *const backends[] = { &vmx_ops };
 const struct virt_ops *virt;
 bool virt_delivers;
 
-static const char *const apic_names[] = { "", "soft", "regs", "vid", "posted" };
+static const char *const apic_names[] = { "", "soft", "regs", "vid", "posted", "ipiv" };
 
 static void pick_apic(enum virt_apic wanted)
 {

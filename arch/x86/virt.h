@@ -128,6 +128,7 @@ enum virt_apic {
 	VIRT_APIC_REGS,   /* registers that have no effect but to be read */
 	VIRT_APIC_VID,    /* delivery of what the page has in IRR, EOI, self-IPI */
 	VIRT_APIC_POSTED, /* and of what is in the inbox's descriptor */
+	VIRT_APIC_IPIV, /* sending of fixed IPIs to one VCPU. Has never run: no emulator has it, and BEST is not it */
 };
 
 /*
@@ -180,6 +181,11 @@ struct virt_ops {
 	 * memory is reached by this VCPU.
 	 */
 	void (*vcpu_apic)(struct virt_vcpu *v, uint64_t base);
+	/*
+	 * Whether the VCPU has this xAPIC or x2APIC ID (below VIC_MAX_VCPUS) and takes fixed IPIs: once before the
+	 * first entry, and when either changed.
+	 */
+	void (*vcpu_addressed)(struct virt_vcpu *v, unsigned id, bool takes);
 	/* virt_delivers: IRR, ISR or TMR of the page changed by other hands; the highest of each, -1: none. */
 	void (*vcpu_requests)(struct virt_vcpu *v, int irr, int isr);
 	/* virt_delivers: IRR has gained bits that are edge-triggered, TMR is as before; the highest of them. */

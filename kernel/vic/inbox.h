@@ -31,6 +31,8 @@ _Static_assert(sizeof(struct inbox_pid) == 64, "SDM table: Format of Posted-Inte
 #define INBOX_ON       1ull
 #define INBOX_SENT     (1ull << 8)
 #define INBOX_NV_SHIFT 16
+#define INBOX_NV       (0xffull << INBOX_NV_SHIFT)
+#define INBOX_NDST     32 /* from here on: the APIC ID that a processor sends notifications to */
 
 /* Signals, which are no vectors: bits of inbox.signals. */
 #define INBOX_NMI    (1u << 0) /* one NMI, by inbox_nmi() */
@@ -188,6 +190,12 @@ static inline uint64_t inbox_take(_Atomic uint64_t *word)
 	return atomic_exchange(word, 0);
 }
 
+/* The field NDST, for processors that send by themselves. Owner CPU, always the same. */
+static inline void inbox_set_destination(struct inbox_pid *pid, uint32_t destination)
+{
+	atomic_fetch_or(&pid->control, (uint64_t)destination << INBOX_NDST);
+}
+
 /*
  * From now on, notifications come with this vector. Owner CPU. True: one with the vector from before is on its way, and
  * must not reach another VCPU's guest.
@@ -197,7 +205,8 @@ static inline bool inbox_set_notification(struct inbox_pid *pid, uint8_t vector)
 	uint64_t found = atomic_load_explicit(&pid->control, memory_order_relaxed);
 
 	while (!atomic_compare_exchange_weak(&pid->control, &found,
-	                                     (found & INBOX_ON) | (uint64_t)vector << INBOX_NV_SHIFT))
+	                                     (found & ~(INBOX_SENT | INBOX_NV)) | (uint64_t)vector
+	                                                                                  << INBOX_NV_SHIFT))
 		;
 	return !(~found & (INBOX_ON | INBOX_SENT));
 }

@@ -254,15 +254,16 @@ void vlapic_remember(struct vlapic *v)
 
 struct vlapic_effect vlapic_written(struct vlapic *v, uint32_t offset, uint64_t now)
 {
+	uint64_t high = offset / 16 == APIC_ICR_LO ? v->page->slot[APIC_ICR_LO].high : 0;
 	uint32_t value = *vlapic_reg(v, offset / 16);
 
 	for (unsigned int i = 0; i < VLAPIC_BEFORE; i++) {
 		if (before[i] == offset / 16)
 			*vlapic_reg(v, before[i]) = v->before[i];
 	}
-	/* In x2APIC mode it is the self-IPI register, with a vector that is illegal: SDM, same section. */
+	/* In x2APIC mode it is the self-IPI register, with a vector that is illegal, or an ICR that the processor cannot send. */
 	if (vlapic_is_x2apic(v))
-		return vlapic_msr_write(v, APIC_MSR_BASE + offset / 16, value, now);
+		return vlapic_msr_write(v, APIC_MSR_BASE + offset / 16, high << 32 | value, now);
 	return vlapic_mmio_write(v, offset, value, now);
 }
 

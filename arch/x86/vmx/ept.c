@@ -21,7 +21,7 @@
  */
 #define EPT_LEAF (EPT_RWX | EPT_WB | EPT_IGNORE_PAT)
 
-void *ept_create(void)
+static void *new_page(void)
 {
 	void *table = memory_alloc(PAGE_SIZE, PAGE_SIZE);
 
@@ -29,6 +29,14 @@ void *ept_create(void)
 		refuse(LOG_CONFIG,
 		       "no memory is left for a VM's page tables: give the VMs less or the machine more");
 	return table;
+}
+
+void *ept_create(void)
+{
+	struct vmx_space *space = new_page();
+
+	space->root = new_page();
+	return space;
 }
 
 /* The entry for `gpa` at `level` (1: 4 KiB pages, 2: 2 MiB pages); makes the tables above it. */
@@ -40,7 +48,7 @@ static uint64_t *entry_for(uint64_t *table, uint64_t gpa, unsigned level)
 		if (l == level)
 			return entry;
 		if (*entry == 0)
-			*entry = (uintptr_t)ept_create() | EPT_RWX;
+			*entry = (uintptr_t)new_page() | EPT_RWX;
 		if (*entry & EPT_LARGE)
 			panic("guest-physical 0x%lx is mapped twice", gpa);
 		table = (uint64_t *)(uintptr_t)(*entry & EPT_ADDRESS);
@@ -56,7 +64,8 @@ void ept_map(void *space, uint64_t gpa, uint64_t hpa, uint64_t size)
 		             (gpa | hpa) % LARGE_PAGE_SIZE == 0;
 		uint64_t step = large ? LARGE_PAGE_SIZE : PAGE_SIZE;
 
-		*entry_for(space, gpa, large ? 2 : 1) = hpa | EPT_LEAF | (large ? EPT_LARGE : 0);
+		*entry_for(((struct vmx_space *)space)->root, gpa, large ? 2 : 1) = hpa | EPT_LEAF |
+		                                                                    (large ? EPT_LARGE : 0);
 		gpa += step;
 		hpa += step;
 		size -= step;
@@ -70,7 +79,7 @@ void ept_map(void *space, uint64_t gpa, uint64_t hpa, uint64_t size)
 void ept_view_init(struct ept_view *view)
 {
 	for (unsigned i = 0; i < EPT_LEVELS; i++)
-		view->table[i] = ept_create();
+		view->table[i] = new_page();
 }
 
 uint64_t ept_view_pointer(const struct ept_view *view)
@@ -91,9 +100,9 @@ static void copy_table(uint64_t *table, uint64_t entry)
 	}
 }
 
-void ept_view_set(struct ept_view *view, const void *space, uint64_t gpa, uint64_t hpa)
+void ept_view_set(struct ept_view *view, const struct vmx_space *space, uint64_t gpa, uint64_t hpa)
 {
-	uint64_t entry = (uintptr_t)space, *slot;
+	uint64_t entry = (uintptr_t)space->root, *slot;
 
 	for (unsigned i = 0;; i++) {
 		copy_table(view->table[i], entry);

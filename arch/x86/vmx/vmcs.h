@@ -7,6 +7,7 @@
 enum vmcs_field {
 	VMCS_VPID = 0x0000,
 	VMCS_POSTED_VECTOR = 0x0002,
+	VMCS_LAST_PID_INDEX = 0x0008,
 	VMCS_GUEST_SELECTOR = 0x0800,
 	VMCS_GUEST_INTERRUPT_STATUS = 0x0810, /* RVI, SVI << 8 */
 	VMCS_HOST_SELECTOR = 0x0c00,
@@ -20,6 +21,8 @@ enum vmcs_field {
 	VMCS_EPT_POINTER = 0x201a,
 	VMCS_EOI_EXITS = 0x201c, /* four of 64 vectors each, two apart */
 	VMCS_ENCLS_BITMAP = 0x202e,
+	VMCS_PROC3 = 0x2034,
+	VMCS_PID_TABLE = 0x2042,
 	VMCS_GUEST_PHYSICAL = 0x2400,
 	VMCS_LINK_POINTER = 0x2800,
 	VMCS_GUEST_DEBUGCTL = 0x2802,
@@ -103,6 +106,7 @@ enum vmcs_field {
 #define PROC_HLT_EXIT         (1u << 7)
 #define PROC_MWAIT_EXIT       (1u << 10)
 #define PROC_RDPMC_EXIT       (1u << 11)
+#define PROC_TERTIARY         (1u << 17)
 #define PROC_TPR_SHADOW       (1u << 21)
 #define PROC_NMI_WINDOW       (1u << 22)
 #define PROC_IO_EXIT          (1u << 24)
@@ -120,6 +124,8 @@ enum vmcs_field {
 #define PROC2_APIC_REGS    (1u << 8) /* APIC-register virtualization */
 #define PROC2_APIC_VID     (1u << 9) /* virtual-interrupt delivery */
 #define PROC2_ENCLS_EXIT   (1u << 15)
+
+#define PROC3_IPI (1ull << 4) /* IPI virtualization */
 
 /* SDM vol. 3, "VM-Exit Controls" and "VM-Entry Controls". */
 #define EXIT_SAVE_DEBUG  (1u << 2)

@@ -8,6 +8,7 @@
 #include "arch/x86/arch.h"
 #include "arch/x86/virt.h"
 #include "arch/x86/vmx/vmcs.h"
+#include "kernel/vic/apic_msg.h"
 #include "kernel/vic/inbox.h"
 
 #define VECTOR_DB 1
@@ -45,8 +46,9 @@ struct vmx_caps {
 	uint32_t revision;
 	uint32_t pin, proc, proc2, exit, entry;
 	uint32_t may_pin, may_proc2; /* all that the CPU has */
-	uint32_t timer_shift;        /* the preemption timer counts once every 1 << timer_shift TSC ticks */
-	uint64_t cr0_fixed;          /* must be set in VMX operation; PE and PG are free */
+	uint64_t may_proc3;
+	uint32_t timer_shift; /* the preemption timer counts once every 1 << timer_shift TSC ticks */
+	uint64_t cr0_fixed;   /* must be set in VMX operation; PE and PG are free */
 	uint64_t cr4_fixed;
 	uint64_t guest_cr4; /* bits that a guest may set */
 	uint64_t guest_efer;
@@ -64,6 +66,15 @@ struct ept_view {
 	uint64_t *table[EPT_LEVELS];
 };
 
+/*
+ * A VM's memory, and where its VCPUs' descriptors are, by APIC ID; bit 0: the processor may send there. The owner CPU of a
+ * VCPU writes its entry, processors read them all. A page of its own.
+ */
+struct vmx_space {
+	_Atomic uint64_t pid[VIC_MAX_VCPUS];
+	uint64_t *root;
+};
+
 /* The backend's half of a VCPU; a page of its own. Belongs to the VCPU's CPU, after vcpu_init(). */
 struct vmx_vcpu {
 	uint32_t event;      /* VMCS_ENTRY_EVENT as last written; 0: nothing */
@@ -78,7 +89,7 @@ struct vmx_vcpu {
 	uint64_t apic_gpa;        /* where the guest has it; with virtualised APIC accesses */
 	uint64_t eoi_exits[4];    /* VMCS_EOI_EXITS as they are */
 	struct inbox *inbox;
-	const void *space;
+	struct vmx_space *space;
 	struct ept_view view; /* the space as this VCPU sees it */
 	void *vmcs;
 	uint64_t live[LIVE_MSRS];
@@ -148,7 +159,7 @@ void ept_map(void *space, uint64_t gpa, uint64_t hpa, uint64_t size);
  * UINT64_MAX: nothing else), where the caller invalidates. */
 void ept_view_init(struct ept_view *view);
 uint64_t ept_view_pointer(const struct ept_view *view);
-void ept_view_set(struct ept_view *view, const void *space, uint64_t gpa, uint64_t hpa);
+void ept_view_set(struct ept_view *view, const struct vmx_space *space, uint64_t gpa, uint64_t hpa);
 
 /* vmcs.c: life of a VCPU, as in virt.h. */
 void vmcs_init(struct virt_vcpu *v, void *space, struct apic_page *apic, struct inbox *inbox);
@@ -182,6 +193,7 @@ void vmx_set_timer(struct virt_vcpu *v);
 enum virt_apic apic_pick(enum virt_apic wanted);
 void apic_init(struct vmx_vcpu *b);
 void apic_base(struct virt_vcpu *v, uint64_t base);
+void apic_addressed(struct virt_vcpu *v, unsigned id, bool takes);
 void apic_requests(struct virt_vcpu *v, int irr, int isr);
 void apic_raise(struct virt_vcpu *v, int vector);
 bool apic_post_timer(struct virt_vcpu *v, uint8_t vector, uint64_t deadline);

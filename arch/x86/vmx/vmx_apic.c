@@ -16,11 +16,12 @@
 
 /* What each step of enum virt_apic needs of the CPU. */
 static const struct {
-	uint32_t pin, proc2;
+	uint32_t pin, proc2, proc3;
 } needs[] = {
-	[VIRT_APIC_REGS] = { 0, PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGS },
-	[VIRT_APIC_VID] = { 0, PROC2_APIC_VID },
-	[VIRT_APIC_POSTED] = { PIN_POSTED, 0 },
+	[VIRT_APIC_REGS] = { .proc2 = PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGS },
+	[VIRT_APIC_VID] = { .proc2 = PROC2_APIC_VID },
+	[VIRT_APIC_POSTED] = { .pin = PIN_POSTED },
+	[VIRT_APIC_IPIV] = { .proc3 = PROC3_IPI },
 };
 
 /* The guest's accesses to where this page is mapped are the processor's to virtualise; nothing is in it. */
@@ -30,11 +31,17 @@ enum virt_apic apic_pick(enum virt_apic wanted)
 {
 	enum virt_apic best = VIRT_APIC_SOFT;
 
-	while (best < VIRT_APIC_POSTED && !(needs[best + 1].pin & ~vmx_caps.may_pin) &&
-	       !(needs[best + 1].proc2 & ~vmx_caps.may_proc2))
+	while (best < VIRT_APIC_IPIV && !(needs[best + 1].pin & ~vmx_caps.may_pin) &&
+	       !(needs[best + 1].proc2 & ~vmx_caps.may_proc2) &&
+	       !(needs[best + 1].proc3 & ~vmx_caps.may_proc3))
 		best++;
 	if (wanted > best)
 		return VIRT_APIC_BEST;
+	/* Nobody has seen that one work. */
+	if (best == VIRT_APIC_IPIV)
+		best = VIRT_APIC_POSTED;
+	if (wanted == VIRT_APIC_IPIV)
+		vmx_caps.proc |= PROC_TERTIARY;
 	vmx_caps.apic = wanted == VIRT_APIC_BEST ? best : wanted;
 	regs_init();
 	return vmx_caps.apic;
@@ -52,6 +59,10 @@ void apic_init(struct vmx_vcpu *b)
 	if (vmx_caps.apic >= VIRT_APIC_POSTED) {
 		vmwrite(VMCS_POSTED_VECTOR, VECTOR_NOTIFY);
 		vmwrite(VMCS_POSTED_DESCRIPTOR, (uintptr_t)&b->inbox->pid);
+	}
+	if (vmx_caps.apic >= VIRT_APIC_IPIV) {
+		vmwrite(VMCS_PID_TABLE, (uintptr_t)b->space->pid);
+		vmwrite(VMCS_LAST_PID_INDEX, VIC_MAX_VCPUS - 1);
 	}
 }
 
@@ -83,10 +94,23 @@ void apic_base(struct virt_vcpu *v, uint64_t base)
 	proc2 &= ~(x2apic ? PROC2_APIC_ACCESS : PROC2_X2APIC);
 	vmwrite(VMCS_PIN, pin);
 	vmwrite(VMCS_PROC2, proc2);
+	if (vmx_caps.apic >= VIRT_APIC_IPIV)
+		vmwrite(VMCS_PROC3, on ? PROC3_IPI : 0);
 	vmwrite(VMCS_MSR_BITMAP, regs_msr_bitmap(on && x2apic && virtual));
 	b->apic_gpa = on && !x2apic ? base & ~(PAGE_SIZE - 1) : UINT64_MAX;
 	ept_view_set(&b->view, b->space, b->apic_gpa, virtual ? (uintptr_t)access_page : 0);
 	flush_view(b);
+}
+
+/*
+ * SDM vol. 3, "IPI Virtualization": the processor sends where the table allows it, and reports every other write of the
+ * ICR when it is done.
+ */
+void apic_addressed(struct virt_vcpu *v, unsigned id, bool takes)
+{
+	uint64_t entry = takes ? (uintptr_t)&vmx_of(v)->inbox->pid | 1 : 0;
+
+	atomic_store(&vmx_of(v)->space->pid[id], entry);
 }
 
 /*
@@ -122,8 +146,12 @@ void apic_raise(struct virt_vcpu *v, int vector)
 /* While another VCPU is loaded the processor would take this one's notifications for that one's: they kick instead. */
 void apic_load(struct vmx_vcpu *b)
 {
-	if (vmx_caps.apic >= VIRT_APIC_POSTED)
-		inbox_set_notification(&b->inbox->pid, VECTOR_NOTIFY);
+	uint32_t id = cpu_self()->apic_id;
+
+	if (vmx_caps.apic < VIRT_APIC_POSTED)
+		return;
+	inbox_set_destination(&b->inbox->pid, lapic_page ? id << 8 : id);
+	inbox_set_notification(&b->inbox->pid, VECTOR_NOTIFY);
 }
 
 void apic_unload(struct vmx_vcpu *b)

@@ -21,6 +21,7 @@
 #define MSR_VMX_TRUE_PROC   0x48e
 #define MSR_VMX_TRUE_EXIT   0x48f
 #define MSR_VMX_TRUE_ENTRY  0x490
+#define MSR_VMX_PROC3       0x492
 
 #define FEATURE_LOCK  (1u << 0)
 #define FEATURE_VMXON (1u << 2)
@@ -147,6 +148,8 @@ static void read_caps(void)
 		optional |= PROC2_VPID;
 	vmx_caps.may_pin = (uint32_t)(rdmsr(MSR_VMX_TRUE_PIN) >> 32);
 	vmx_caps.may_proc2 = (uint32_t)(rdmsr(MSR_VMX_PROC2) >> 32);
+	if (rdmsr(MSR_VMX_TRUE_PROC) & MAY(PROC_TERTIARY))
+		vmx_caps.may_proc3 = rdmsr(MSR_VMX_PROC3);
 	optional &= vmx_caps.may_proc2;
 	vmx_caps.revision = (uint32_t)(rdmsr(MSR_VMX_BASIC) & BASIC_REVISION);
 	vmx_caps.pin = controls(MSR_VMX_TRUE_PIN, PIN_WANTED);
@@ -224,6 +227,7 @@ const struct virt_ops vmx_ops = {
 	.vcpu_start_real = vmcs_start_real,
 	.vcpu_start_flat = vmcs_start_flat,
 	.vcpu_apic = apic_base,
+	.vcpu_addressed = apic_addressed,
 	.vcpu_requests = apic_requests,
 	.vcpu_raise = apic_raise,
 	.vcpu_post_timer = apic_post_timer,

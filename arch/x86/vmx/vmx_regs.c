@@ -193,6 +193,7 @@ static void let_x2apic_pass(struct bitmap *bitmap)
 	let_pass(bitmap, MSR_X2APIC + APIC_PPR, delivers, false);
 	let_pass(bitmap, MSR_X2APIC + APIC_EOI, false, delivers);
 	let_pass(bitmap, MSR_X2APIC + APIC_SELF_IPI, false, delivers);
+	let_pass(bitmap, MSR_X2APIC + APIC_ICR_LO, true, vmx_caps.apic >= VIRT_APIC_IPIV);
 }
 
 void regs_init(void)
