@@ -10,6 +10,7 @@ from tests.tools.report import FAILED, WORKERS
 
 ROOT = programs.ROOT
 OBJECTS = ROOT / "build/cov"
+LEAST = 95  # per cent of the branches of all files that the tests must reach
 
 
 def gcov(source):
@@ -62,6 +63,9 @@ def main():
         total = [a + b for a, b in zip(total, numbers)]
         show(source, numbers)
     show("all", total)
+    if 100 * total[2] < LEAST * total[3]:
+        print(f"FAIL less than {LEAST} % of the branches are reached")
+        failures.append("branches")
     return 1 if failures else 0
 
 

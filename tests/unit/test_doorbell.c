@@ -175,6 +175,48 @@ static void no_pages_no_ring(void **state)
 	free(bed);
 }
 
+/* A VCPU that has a control page and no pending page yet is one without pages: registering writes the two one by one. */
+static void half_registered_is_not_registered(void **state)
+{
+	struct bed *bed = calloc(1, sizeof(*bed));
+	uint32_t port;
+
+	(void)state;
+	db_init(&bed->db, bed->ports, &bed->bus, VCPUS, BH_ROUTE_NATIVE);
+	port = open_port(bed, 1, 0);
+	assert_int_equal(db_set_pages(&bed->db, 1, &bed->pending[1], NULL), BH_EINVAL);
+	assert_int_equal(db_set_vector(&bed->db, 1, 0, 0x50), 0);
+	bed->control[1].summary[0] = 1;
+	assert_int_equal(db_raise(&bed->db, 1, 0).what, DB_NOTHING);
+	atomic_store(&bed->db.page[1].control, &bed->control[1]);
+	assert_int_equal(db_raise(&bed->db, 1, 0).what, DB_NOTHING);
+	assert_int_equal(bed->control[1].summary[0], 1);
+	assert_int_equal(db_ring(&bed->db, port, 0).result, BH_ENOPAGE);
+	assert_int_equal(db_close(&bed->db, port), 0);
+	db_release(&bed->db, port);
+	assert_int_equal(open_port(bed, 1, 0), port);
+	/* Both, and no mask page: what was said before is raised if a bit is behind it. */
+	assert_int_equal(db_set_pages(&bed->db, 1, &bed->pending[1], &bed->control[1]), 0);
+	bed->pending[1].word[0][0] = 1;
+	assert_int_equal(db_raise(&bed->db, 1, 0).vector, 0x50);
+	assert_int_equal(bed->control[1].summary[0], 1);
+	free(bed);
+}
+
+static void misdirected_upcalls_are_counted(void **state)
+{
+	struct bed *bed = *state;
+	uint32_t port = open_port(bed, 1, 2);
+
+	db_count_misdirected(&bed->db, port, 1);
+	db_count_misdirected(&bed->db, port, 2);
+	db_count_misdirected(&bed->db, DB_NO_PORT, 2);
+	assert_int_equal(stat(bed, port, BH_STAT_MISDIRECTED), 2);
+	assert_int_equal(bed->control[0].misdirected, 0);
+	assert_int_equal(bed->control[1].misdirected, 1);
+	assert_int_equal(bed->control[2].misdirected, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +229,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(close_takes_the_bit_along, make_native, drop),
 		cmocka_unit_test_setup_teardown(bad_arguments_change_nothing, make_native, drop),
 		cmocka_unit_test(no_pages_no_ring),
+		cmocka_unit_test(half_registered_is_not_registered),
+		cmocka_unit_test_setup_teardown(misdirected_upcalls_are_counted, make_native, drop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -232,6 +232,64 @@ static void busy_ends_and_withdrawn_offers(void **state)
 	free(b);
 }
 
+/* Settling announces what the old route had out of sight, and not what is masked or held: that comes in its own time. */
+static void settle_leaves_masked_and_held_bits_silent(void **state)
+{
+	struct bed *bed = *state;
+	uint32_t masked = open_port(bed, 1, 2), held = open_port(bed, 1, 3), plain = open_port(bed, 1, 4);
+
+	db_set_budget(&bed->db, 1, 1000);
+	set_mask(bed, masked, true);
+	assert_int_equal(db_ring(&bed->db, masked, 0).result, BH_RUNG_MASKED);
+	db_ring(&bed->db, held, 0);
+	consume(bed, 1);
+	assert_int_equal(db_ring(&bed->db, held, 0).result, BH_RUNG_THROTTLED);
+	bed->pending[1].word[4][0] = 1; /* not announced where it was before */
+	db_settle(&bed->db, 0xffff);
+	assert_false(has_summary(bed, 1, masked));
+	assert_false(has_summary(bed, 1, held));
+	assert_true(has_summary(bed, 1, plain));
+	assert_int_equal(db_raise(&bed->db, 1, 4).vector, 0x40 + 16 + 4);
+	assert_int_equal(stat(bed, held, BH_STAT_UPCALLS), 1);
+	assert_true(is_pending(bed, 1, masked));
+	assert_true(is_pending(bed, 1, held));
+}
+
+/* Of the places of an entry one has no pages: a kick announces the bit of the other, before it or after it. */
+static void kick_passes_over_a_vcpu_without_pages(void **state)
+{
+	(void)state;
+	for (unsigned without = 1; without < 3; without++) {
+		struct bed *bed = make_bed(BH_ROUTE_FOLLOW);
+		uint32_t port = open_port(bed, 0, 3);
+		unsigned with = 3 - without;
+
+		atomic_store(&bed->db.follow[3], 1u << 1 | 1u << 2);
+		atomic_store(&bed->db.page[without].pending, NULL);
+		assert_int_equal(db_kick(&bed->db, port).result, BH_ENOPAGE);
+		bed->pending[with].word[3][0] = 1;
+		assert_int_equal(db_kick(&bed->db, port).result, BH_RUNG_UPCALL);
+		assert_true(has_summary(bed, with, port));
+		free(bed);
+	}
+}
+
+static void connections_need_two_open_ends(void **state)
+{
+	struct bed *a = *state, *b = make_bed(BH_ROUTE_NATIVE);
+	uint32_t mine = open_kind(a, BH_INTERVM, 1, 0), theirs = open_kind(b, BH_INTERVM, 2, 7);
+	uint32_t local = open_port(b, 2, 7);
+
+	assert_int_equal(db_offer(&b->db, theirs, 4), 0);
+	assert_int_equal(db_connect(&a->db, 4, mine + 1, &b->db, 5, theirs), BH_ECLOSED);
+	/* No offer can be made of it, but a connection must not rest on that. */
+	b->ports[local].offered = 4 + 1;
+	assert_int_equal(db_connect(&a->db, 4, mine, &b->db, 5, local), BH_EINVAL);
+	assert_int_equal(atomic_load(&b->ports[local].peer), 0);
+	assert_int_equal(db_connect(&a->db, 4, mine, &b->db, 5, theirs), 0);
+	free(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -243,7 +301,10 @@ int main(void)
 		cmocka_unit_test(routes_raise_what_they_say),
 		cmocka_unit_test(follow_spreads_over_a_set),
 		cmocka_unit_test(follow_moves_what_does_not_belong),
+		cmocka_unit_test_setup_teardown(settle_leaves_masked_and_held_bits_silent, make_native, drop),
+		cmocka_unit_test(kick_passes_over_a_vcpu_without_pages),
 		cmocka_unit_test_setup_teardown(connections_need_an_offer, make_native, drop),
+		cmocka_unit_test_setup_teardown(connections_need_two_open_ends, make_native, drop),
 		cmocka_unit_test_setup_teardown(busy_ends_and_withdrawn_offers, make_native, drop),
 	};
 

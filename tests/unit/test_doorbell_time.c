@@ -185,6 +185,25 @@ static void timers_are_few_and_belong_to_ports(void **state)
 	open_kind(bed, BH_TIMED, 0, 0);
 }
 
+/* Armed by a VCPU that had found it before another one closed its port: it is nobody's, and rings nobody. */
+static void a_timer_without_a_port_rings_nobody(void **state)
+{
+	struct bed *bed = *state;
+	uint32_t port = open_kind(bed, BH_TIMED, 1, 0), cursor = 0;
+	struct db_effect effect;
+
+	assert_int_equal(port, 0); /* what a timer without a port would be taken to ring */
+	assert_int_equal(db_close(&bed->db, port), 0);
+	db_release(&bed->db, port);
+	assert_int_equal(open_port(bed, 1, 0), port);
+	atomic_store(&bed->db.timer[0].deadline, 5);
+	assert_true(db_due(&bed->db, 5, &cursor, &effect));
+	assert_int_equal(effect.what, DB_NOTHING);
+	assert_int_equal(stat(bed, port, BH_STAT_RUNG), 0);
+	assert_false(is_pending(bed, 1, port));
+	assert_true(db_deadline(&bed->db) == DB_NEVER);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -194,6 +213,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(every_port_can_be_held, make_native, drop),
 		cmocka_unit_test_setup_teardown(held_ports_move_and_close, make_native, drop),
 		cmocka_unit_test_setup_teardown(timers_ring_once, make_native, drop),
+		cmocka_unit_test_setup_teardown(a_timer_without_a_port_rings_nobody, make_native, drop),
 		cmocka_unit_test_setup_teardown(timers_are_few_and_belong_to_ports, make_native, drop),
 	};
 

@@ -361,6 +361,52 @@ static void armed_alike(void **state)
 	assert_in_range(short_ways, 50, 300);
 }
 
+/* Who delivers it for us can set one bit in IRR, once: not periodically, no error, no change of the trigger mode. */
+static void vector_for_somebody_else(void **state)
+{
+	static const uint32_t modes[] = { 0, PERIODIC, DEADLINE, PERIODIC | DEADLINE };
+	struct lapic l;
+
+	(void)state;
+	for (unsigned int i = 0; i < 4 * 2 * 2; i++) {
+		uint32_t mode = modes[i % 4], mask = i / 4 % 2 ? MASKED : 0;
+		bool level = i / 8, simple = (mode == 0 || mode == DEADLINE) && !mask;
+
+		for (int vector = 0; vector < 256; vector++) {
+			struct vlapic *v = timer(&l, (uint32_t)vector | mode | mask, 11, 100);
+
+			vlapic_tsc_deadline_write(v, START + 100, START);
+			if (level)
+				v->page->slot[APIC_TMR + vector / 32].low |= 1u << vector % 32;
+			assert_int_equal(vlapic_timer_vector(v),
+			                 simple && vector >= 16 && !level ? vector : -1);
+		}
+	}
+}
+
+/* It has been delivered at its deadline: the timer stands, and does not deliver it again. */
+static void fired_by_somebody_else(void **state)
+{
+	struct lapic l;
+	struct vlapic *v = timer(&l, 0xee, 11, 100);
+
+	(void)state;
+	assert_int_equal(vlapic_timer_vector(v), 0xee);
+	vlapic_fired(v);
+	assert_int_equal(vlapic_timer_vector(v), -1);
+	assert_true(vlapic_deadline(v) == VLAPIC_NEVER);
+	assert_false(vlapic_tick(v, START + 100));
+	assert_int_equal(vlapic_highest_irr(v), -1);
+	assert_int_equal(vlapic_mmio_read(v, CURRENT, START + 100), 0);
+	assert_int_equal(vlapic_mmio_read(v, INITIAL, START + 100), 100);
+	vlapic_mmio_write(v, INITIAL, 200, START + 150);
+	assert_int_equal(vlapic_timer_vector(v), 0xee);
+	v = timer(&l, 0xee | DEADLINE, 11, 0);
+	vlapic_tsc_deadline_write(v, START + 100, START);
+	vlapic_fired(v);
+	assert_true(vlapic_tsc_deadline_read(v, START + 50) == 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -379,6 +425,8 @@ int main(void)
 		cmocka_unit_test(tsc_moves),
 		cmocka_unit_test(end_of_time),
 		cmocka_unit_test(armed_alike),
+		cmocka_unit_test(vector_for_somebody_else),
+		cmocka_unit_test(fired_by_somebody_else),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
