@@ -3,10 +3,13 @@
 import concurrent.futures
 import dataclasses
 import os
+import re
 import threading
 
 PASSED, FAILED, SKIPPED = "PASS", "FAIL", "SKIP"
 WORKERS = min(2, os.cpu_count() or 1)
+SHOWN = 40  # lines of a failure's detail, and as many of those before them that say FAIL
+FAIL_LINE = re.compile(r"^(\S+\| ?)?FAIL ")  # a guest's own, or under Bellhop with its VM's name before it
 
 
 @dataclasses.dataclass
@@ -18,6 +21,15 @@ class Result:
     note: str = ""
     detail: str = ""
     count: int = 1
+
+
+def excerpt(detail):
+    """The end of a transcript, and before it the FAIL lines of what is left out."""
+    lines = detail.rstrip().splitlines()
+    early = [line for line in lines[:-SHOWN] if FAIL_LINE.match(line)]
+    if len(early) > SHOWN:
+        early[SHOWN:] = [f"({len(early) - SHOWN} more FAIL lines)"]
+    return early + (["..."] if early else []) + lines[-SHOWN:]
 
 
 class Report:
@@ -34,7 +46,7 @@ class Report:
             print(f"{result.status} {result.name}{': ' + result.note if result.note else ''}", flush=True)
             if result.status == FAILED:
                 self.failures.append(result.name)
-                print("".join(f"    {line}\n" for line in result.detail.rstrip().splitlines()[-40:]), end="")
+                print("".join(f"    {line}\n" for line in excerpt(result.detail)), end="")
 
     def run_all(self, jobs, workers=WORKERS):
         """Runs (name, function) pairs, `workers` at a time; each function returns a list of Results."""

@@ -10,7 +10,7 @@ from tests.emu import check, console, machine, scenario
 from tests.emu import run as scenarios
 from tests.lint import tree
 from tests.tools import programs
-from tests.tools.report import FAILED, PASSED, Report, Result
+from tests.tools.report import FAILED, PASSED, SHOWN, Report, Result, excerpt
 
 GOOD = ["[  0.100000] hv:    Bellhop starts", "net| PASS net: one",
         "net| SUMMARY net 1 passed, 0 failed, 0 skipped", "[  0.200000] guest: vm net: ended: exit 0",
@@ -157,6 +157,14 @@ class Counting(unittest.TestCase):
     def test_empty_session_fails(self):
         with mock.patch("builtins.print"):
             self.assertEqual(Report().close(), 1)
+
+    def test_early_failure_is_shown(self):
+        rest = [f"net| PASS net: {number}" for number in range(SHOWN)]
+        self.assertEqual(excerpt("\n".join(["net| PASS net: a", "net| FAIL net: b", "FAIL net: c"] + rest)),
+                         ["net| FAIL net: b", "FAIL net: c", "..."] + rest)
+        self.assertEqual(excerpt("\n".join(["net| # FAIL"] + rest)), rest)
+        self.assertEqual(excerpt("net| FAIL net: b\n"), ["net| FAIL net: b"])
+        self.assertEqual(excerpt("\n".join(["FAIL net: b"] * 50 + rest))[SHOWN:], ["(10 more FAIL lines)", "..."] + rest)
 
     def test_function_lengths(self):
         source = "/* {\n} */\nstatic int\nf(int a,\n  int b)\n{\n\tputs(\"}\");\n\tif (a)\n\t{\n\t}\n}\n"
