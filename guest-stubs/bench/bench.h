@@ -22,6 +22,7 @@
 /* The median ticks of an operation, and the exits of the whole VM for a hundred of it. */
 struct cost {
 	uint32_t ticks, exits_x100;
+	uint32_t late; /* ticks of the 99th percentile, for machines where runs differ */
 };
 
 /* Boot CPU only, like everything that measures. */
