@@ -200,6 +200,7 @@ int64_t doorbells_route(struct vm *vm, const uint64_t arg[4])
 	wait_for_rings();
 	db_settle(db, ALL_GROUPS);
 	raise_groups_after(vm, ALL_VCPUS, ALL_GROUPS);
+	intr_retry(vm);
 	return result;
 }
 

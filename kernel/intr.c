@@ -225,6 +225,15 @@ static void raise_callback(struct vm *vm, const struct db_effect *effect)
 	spinlock_unlock(&vm->chip_lock);
 }
 
+void intr_retry(struct vm *vm)
+{
+	spinlock_lock(&vm->chip_lock);
+	if (vioapic_is_held(&vm->ioapic))
+		vioapic_retry(&vm->ioapic);
+	drain_ioapic(vm);
+	spinlock_unlock(&vm->chip_lock);
+}
+
 static __attribute__((noinline)) void raise_slowly(struct vm *vm, struct db_effect effect)
 {
 	if (effect.what == DB_LINE)

@@ -30,6 +30,9 @@ bool intr_ipi(struct vcpu *v, uint64_t icr);
 /* Does what a doorbell operation left to do. Any CPU; while "ringing" (kernel/doorbells.c). */
 void intr_doorbell(struct vm *vm, struct db_effect effect);
 
+/* Tries again what the IOAPIC holds: another route may have somebody for it. Any CPU; takes chip_lock. */
+void intr_retry(struct vm *vm);
+
 /* IOAPIC page at `offset`. Any CPU; takes chip_lock. */
 uint32_t intr_ioapic_read(struct vm *vm, uint32_t offset);
 void intr_ioapic_write(struct vm *vm, uint32_t offset, uint32_t value);

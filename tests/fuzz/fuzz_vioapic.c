@@ -87,12 +87,21 @@ UNTRACED static void check_message(unsigned n, const struct apic_msg *msg)
 	        !msg->deassert);
 }
 
+/* Who of those that the bus finds gets it: on `vcpu0` VCPU 0 alone, and nobody while its LAPIC is switched off. */
+static uint32_t chosen(unsigned n, uint32_t targets)
+{
+	bool vcpu0 = f.db.route->number == BH_ROUTE_VCPU0 && n >= VIOAPIC_CALLBACK_PIN;
+	uint32_t by_route = targets ? route_targets(&f.lines, &f.db, n, targets) : 0;
+
+	REQUIRE(by_route < 1u << VCPUS && (by_route || !targets || vcpu0));
+	REQUIRE(!vcpu0 || !targets || by_route == (f.face[0].word & LAPIC_FACE_SW ? 1 : 0));
+	return by_route;
+}
+
 static void callback_sent(unsigned n, uint32_t targets)
 {
 	uint32_t waiting = f.lines.waiting[n - VIOAPIC_CALLBACK_PIN], missed;
 
-	targets = route_targets(&f.lines, &f.db, n, targets);
-	REQUIRE(targets && targets < 1u << VCPUS);
 	missed = route_sent(&f.lines, &f.io, n, targets);
 	REQUIRE(missed == (waiting & ~targets));
 	f.owed[n - VIOAPIC_CALLBACK_PIN] = false;
@@ -110,6 +119,7 @@ static void drain(void)
 		REQUIRE(sent <= VIOAPIC_PINS && n < VIOAPIC_PINS);
 		adopt_callbacks();
 		check_message(n, &msg);
+		targets = chosen(n, targets);
 		if (targets && n >= VIOAPIC_CALLBACK_PIN)
 			callback_sent(n, targets);
 		vioapic_sent(&f.io, n, targets != 0);
@@ -129,7 +139,7 @@ UNTRACED static bool has_target(unsigned n)
 	vioapic_entry(&f.io, n, &msg);
 	if (msg.mode == APIC_MODE_LOWEST)
 		msg.mode = APIC_MODE_FIXED; /* the set, without arbitration */
-	return apic_bus_targets(&f.bus, &msg, -1);
+	return chosen(n, apic_bus_targets(&f.bus, &msg, -1));
 }
 
 UNTRACED static void check(void)
@@ -319,6 +329,9 @@ static void step(struct input *in)
 		break;
 	case 10:
 		f.db.route = route_find(input_8(in) % BH_ROUTES);
+		if (vioapic_is_held(&f.io))
+			vioapic_retry(&f.io);
+		drain();
 		break;
 	case 11:
 		byte = input_8(in);
