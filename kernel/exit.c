@@ -174,10 +174,8 @@ void exit_dispatch(struct vcpu *v)
 	case EXIT_TIMER:
 	case EXIT_TPR:
 	case EXIT_WINDOW:
-		break; /* the run loop looks at everything before each entry */
 	case EXIT_HOST_IRQ:
-		irq_finish(e->vector);
-		break;
+		break; /* the run loop looks at everything before each entry */
 	case EXIT_STRING_IO:
 		if (!pio_string(v, e))
 			stuck = "string I/O on memory that cannot be reached";

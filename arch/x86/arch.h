@@ -85,16 +85,20 @@ void cpu_interrupt(unsigned cpu, uint8_t vector);
  */
 void cpu_idle(uint64_t deadline);
 
+/* Of cpu_await_notification() alone. */
+void cpu_await_slowly(struct cpu *cpu);
+
 /*
  * Waits for a notification (posted interrupts) that another CPU is about to send to this one, or has sent, and takes it.
- * Bounded: its sender has nothing else to do before it sends. Called, and returns, with interrupts off.
+ * Bounded: its sender has nothing else to do before it sends. Called, and returns, with interrupts off, and with none in
+ * service at the LAPIC.
  */
 static inline void cpu_await_notification(void)
 {
 	struct cpu *cpu = cpu_self();
 
-	while (!cpu->notified)
-		__asm__ volatile("sti; pause; cli" : : : "memory");
+	if (!cpu->notified)
+		cpu_await_slowly(cpu);
 	cpu->notified = false;
 }
 

@@ -7,6 +7,8 @@
 #include "arch/x86/insn.h"
 #include "kernel/log.h"
 
+#define AWAIT_TURNS_MAX (1u << 24) /* some seconds: the other CPU's hypervisor may have descheduled it */
+
 /* SDM vol. 3, "64-Bit TSS Format". */
 struct tss {
 	uint32_t reserved0;
@@ -74,6 +76,16 @@ void cpu_load_segments(struct cpu *cpu)
 void cpu_interrupt(unsigned cpu, uint8_t vector)
 {
 	lapic_send(cpus[cpu].apic_id, vector);
+}
+
+void cpu_await_slowly(struct cpu *cpu)
+{
+	unsigned turns = 0;
+
+	while (!cpu->notified && turns++ < AWAIT_TURNS_MAX)
+		__asm__ volatile("sti; pause; cli" : : : "memory");
+	if (!cpu->notified)
+		panic("CPU %u: a notification was sent and does not come", cpu->index);
 }
 
 void cpu_idle(uint64_t deadline)

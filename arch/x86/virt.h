@@ -41,7 +41,7 @@ enum exit_kind {
 	EXIT_MMIO,      /* an access to guest-physical memory that is not mapped */
 	EXIT_TPR,       /* TPR fell below the threshold */
 	EXIT_WINDOW,    /* the guest can take an interrupt, or an NMI, that it could not take before */
-	EXIT_HOST_IRQ,  /* a physical interrupt, acknowledged: the vector */
+	EXIT_HOST_IRQ,  /* a physical interrupt, which is over: irq_finish() */
 	EXIT_TIMER,     /* the deadline has passed */
 	EXIT_SHUTDOWN,  /* triple fault */
 };
@@ -65,7 +65,6 @@ struct vm_exit {
 			bool stray; /* by a fetch, a page walk, or an event's delivery: that is pending again */
 			struct virt_code code;
 		} mmio;
-		uint8_t vector; /* EXIT_HOST_IRQ */
 	};
 };
 

@@ -61,6 +61,11 @@ MUTANTS = (
     Mutant("open-house", "only what is offered can be connected", ((
         "kernel/vic/doorbell_ports.c", "\tif (far->port[far_port].offered != self + 1)\n",
         "\tif (far->port[far_port].offered > self + 1)\n"),)),
+    Mutant("late-end", "no interrupt is in service while a notification is awaited", ((
+        "arch/x86/vmx/vmx_exit.c", "\t\tirq_finish((uint8_t)(vmread(VMCS_EXIT_EVENT) & EVENT_VECTOR));\n", ""), (
+        "kernel/vcpu.c", "\t\t\tvcpu_settle(v);\n\t\t\texit_dispatch(v);\n",
+        "\t\t\tvcpu_settle(v);\n\t\t\tif (v->virt.exit.kind == EXIT_HOST_IRQ)\n"
+        "\t\t\t\tirq_finish(CPU_KICK);\n\t\t\texit_dispatch(v);\n"))),
     Mutant("no-budget", "a port has a budget of upcalls", ((
         RING, "\t\tif (used >= db->budget)\n", "\t\tif (used > 0xffff)\n"),)),
 )

@@ -146,7 +146,8 @@ enum exit_kind vmx_exit_translate(struct virt_vcpu *v)
 	case REASON_EXCEPTION:
 		return decode_exception(v);
 	case REASON_INTERRUPT:
-		v->exit.vector = (uint8_t)(vmread(VMCS_EXIT_EVENT) & EVENT_VECTOR);
+		/* At once: in service, it would keep back a notification that somebody waits for. */
+		irq_finish((uint8_t)(vmread(VMCS_EXIT_EVENT) & EVENT_VECTOR));
 		return EXIT_HOST_IRQ;
 	case REASON_TRIPLE_FAULT:
 		return EXIT_SHUTDOWN;
