@@ -250,6 +250,34 @@ static void timers(void)
 	shut(local);
 }
 
+/* A driver goes and another one comes: nothing is lost that was accepted, and the pages are the guest's own again. */
+static void leaving(void)
+{
+	uint32_t port = open(0, LOW_GROUP);
+	unsigned left = 0;
+	bool touched;
+
+	CHECK(db_ring(port) >= 0 && db_ring(port) == BH_RUNG_COALESCED && bellhop_call1(BH_CLOSE, port) == 1,
+	      "a close tells of the ring that it takes along");
+	port = open(1, LOW_GROUP);
+	CHECK(bellhop_call3(BH_VCPU_PAGES, 0, 0, 0) == BH_EBUSY, "pages stay while a port is open");
+	CHECK(bellhop_call1(BH_CLOSE, port) == 0, "a port without a ring closes");
+	for (unsigned vcpu = 0; vcpu < 2; vcpu++)
+		left += bellhop_call3(BH_VCPU_PAGES, vcpu, 0, 0) == 0;
+	CHECK(left == 2 && bellhop_call3(BH_VCPU_PAGES, 2, 0, 0) == BH_EINVAL,
+	      "they are given back with none");
+	port = open(0, LOW_GROUP);
+	touched = db_ring(port) != BH_ENOPAGE || db_is_pending(0, port);
+	CHECK(!touched && bellhop_call1(BH_CLOSE, port) == 0, "and are not written any more");
+	CHECK(bellhop_call1(BH_MASK_PAGE, 0) == 0 && db_init(2, on_ring) == 0,
+	      "the next driver registers its own");
+	port = open(1, LOW_GROUP);
+	handled[1][port] = 0;
+	CHECK(db_ring(port) == BH_RUNG_UPCALL && WAIT_FOR(handled[1][port] == 1, LIMIT_LONG),
+	      "and its doorbells arrive");
+	shut(port);
+}
+
 void guest_main(void)
 {
 	uint32_t early;
@@ -278,5 +306,6 @@ void guest_main(void)
 	rebind();
 	groups();
 	timers();
+	leaving();
 	report_end();
 }

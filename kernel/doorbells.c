@@ -124,7 +124,7 @@ int64_t doorbells_close(struct vm *vm, const uint64_t arg[4])
 		if (peer & DB_CONNECTED)
 			atomic_store(&vms[peer >> 16 & 0xff]->doorbells.port[peer & 0xffff].peer, 0);
 		wait_for_rings();
-		db_release(&vm->doorbells, (uint32_t)arg[0]);
+		result = db_release(&vm->doorbells, (uint32_t)arg[0]);
 	}
 	spinlock_unlock(&db_lock);
 	return result;
@@ -262,10 +262,25 @@ static void *guest_page(struct vm *vm, uint64_t gpa)
 	return gpa % PAGE_SIZE ? NULL : vm_ram(vm, gpa, PAGE_SIZE);
 }
 
+static int64_t drop_pages(struct vm *vm, uint64_t vcpu)
+{
+	int64_t result;
+
+	spinlock_lock(&db_lock);
+	result = db_drop_pages(&vm->doorbells, vcpu);
+	wait_for_rings();
+	spinlock_unlock(&db_lock);
+	/* Misdirected upcalls are counted there, too: whoever is at that holds the lock that this takes and drops. */
+	intr_retry(vm);
+	return result;
+}
+
 int64_t doorbells_vcpu_pages(struct vm *vm, const uint64_t arg[4])
 {
 	int64_t result;
 
+	if (!arg[1] && !arg[2])
+		return drop_pages(vm, arg[0]);
 	if (arg[1] == arg[2])
 		return BH_EINVAL;
 	spinlock_lock(&db_lock);
@@ -279,9 +294,9 @@ int64_t doorbells_vcpu_pages(struct vm *vm, const uint64_t arg[4])
 
 int64_t doorbells_mask_page(struct vm *vm, const uint64_t arg[4])
 {
-	void *mask = guest_page(vm, arg[0]);
+	void *mask = arg[0] ? guest_page(vm, arg[0]) : NULL;
 
-	if (!mask)
+	if (!mask && arg[0])
 		return BH_EINVAL;
 	db_set_mask(&vm->doorbells, mask);
 	return 0;

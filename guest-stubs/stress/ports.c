@@ -319,7 +319,7 @@ static void close_dirty(struct port *p)
 
 	audit(p);
 	result = bellhop_call1(BH_CLOSE, p->number);
-	if (result != 0)
+	if (result < 0)
 		refused(p, result, "close");
 	wait_for_consumers();
 	reopen(p);

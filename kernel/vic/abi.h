@@ -55,13 +55,15 @@ _Static_assert(sizeof(struct bh_control) == 4096, "a page");
  * EDX, ESI. The result is in RAX (EAX), negative is an error; every other register is preserved.
  */
 enum bh_call {
-	BH_VERSION = 0,    /* () -> BH_ABI_VERSION */
-	BH_MASK_PAGE = 1,  /* (gpa): the VM's mask page */
-	BH_VCPU_PAGES = 2, /* (vcpu, gpa of the pending page, gpa of the control page) */
+	BH_VERSION = 0,   /* () -> BH_ABI_VERSION */
+	BH_MASK_PAGE = 1, /* (gpa): the VM's mask page; 0: none */
+	BH_VCPU_PAGES =
+		2, /* (vcpu, gpa of the pending page, gpa of the control page); 0 and 0 gives them back */
 	BH_GROUP_VECTOR =
 		3,   /* (vcpu, group, vector 16..255): where `native` delivers that VCPU's group; 0 is none */
 	BH_OPEN = 4, /* (kind, vcpu, group) -> port */
-	BH_CLOSE = 5,     /* (port) */
+	BH_CLOSE =
+		5, /* (port) -> how many accepted rings were pending and are the caller's now, 0 or 1 mostly */
 	BH_REBIND = 6,    /* (port, vcpu): atomic; a pending bit moves along */
 	BH_RING = 7,      /* (port) -> BH_RUNG_... */
 	BH_KICK = 8,      /* (port): after an unmask that found the bit pending on another VCPU's page */
@@ -106,7 +108,7 @@ enum bh_error {
 	BH_ENOCALL = -1, /* no such hypercall */
 	BH_EINVAL = -2,  /* an argument is out of range */
 	BH_EPERM = -3,   /* not yours: CPL above 0, a port of no peer, an offer to somebody else */
-	BH_EBUSY = -4,   /* connected already */
+	BH_EBUSY = -4,   /* connected or registered already, or in use */
 	BH_EFULL = -5,   /* the group has no free slot */
 	BH_ECLOSED = -6, /* the port is closed, or its peer's port or VM is gone */
 	BH_ENOPAGE = -7, /* the bound VCPU has no pages registered */

@@ -359,16 +359,17 @@ int db_close(struct db_vm *db, uint64_t port)
 	return 0;
 }
 
-void db_release(struct db_vm *db, uint32_t port)
+int db_release(struct db_vm *db, uint32_t port)
 {
 	struct db_timer *timer = timer_of(db, DB_OPEN | port);
+	int rung = 0;
 
 	/* A bit nobody consumed goes with the port: it would read as a ring of the next one in this slot. */
 	for (unsigned v = 0; v < db->vcpus; v++) {
 		_Atomic uint64_t *pending = pending_of(db, v);
 
-		if (pending)
-			atomic_fetch_and(&pending[port / 64], ~bit_of(port));
+		if (pending && (atomic_fetch_and(&pending[port / 64], ~bit_of(port)) & bit_of(port)))
+			rung++;
 	}
 	if (timer) {
 		atomic_store(&timer->deadline, DB_NEVER);
@@ -377,6 +378,7 @@ void db_release(struct db_vm *db, uint32_t port)
 	atomic_fetch_and(&db->held[port / 64], ~bit_of(port));
 	atomic_store(&db->port[port].peer, 0);
 	db->used[BH_PORT_GROUP(port)][BH_PORT_SLOT(port) / 64] &= ~bit_of(port);
+	return rung;
 }
 
 int db_rebind(struct db_vm *db, uint64_t port, uint64_t vcpu)

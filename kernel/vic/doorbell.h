@@ -45,7 +45,7 @@ struct db_timer {
 	_Atomic uint64_t deadline; /* host TSC; DB_NEVER: not armed. Whoever takes it away rings */
 };
 
-/* The guest pages of one VCPU, as the hypervisor sees them; NULL until registered, then for good. */
+/* The guest pages of one VCPU, as the hypervisor sees them; NULL unless registered. */
 struct db_pages {
 	_Atomic(_Atomic uint64_t *) pending; /* struct bh_bits */
 	_Atomic(struct bh_control *) control;
@@ -172,9 +172,12 @@ int db_arm(struct db_vm *db, uint64_t port, uint64_t deadline);
 
 int db_open(struct db_vm *db, uint64_t kind, uint64_t vcpu, uint64_t group); /* the port */
 
-/* Close, in two steps around the wait for rings in flight: the port is closed at once, its slot is free after. */
+/*
+ * Close, in two steps around the wait for rings in flight: the port is closed at once, its slot is free after. The second
+ * gives the number of accepted rings that were pending and went with it.
+ */
 int db_close(struct db_vm *db, uint64_t port);
-void db_release(struct db_vm *db, uint32_t port);
+int db_release(struct db_vm *db, uint32_t port);
 
 /* Rebind, likewise: rings use the new VCPU at once; after the wait db_move() brings a bit that was left behind. */
 int db_rebind(struct db_vm *db, uint64_t port, uint64_t vcpu);
@@ -198,6 +201,8 @@ void db_disconnect(struct db_vm *db, unsigned gone);
 
 /* Registers pages: the caller has checked that they are the guest's own RAM. */
 int db_set_pages(struct db_vm *db, uint64_t vcpu, void *pending, void *control);
+/* Forgets them, if no port is open. The caller waits for rings in flight before the guest may have them back. */
+int db_drop_pages(struct db_vm *db, uint64_t vcpu);
 void db_set_mask(struct db_vm *db, void *mask);
 int db_set_vector(struct db_vm *db, uint64_t vcpu, uint64_t group, uint64_t vector);
 

@@ -65,6 +65,20 @@ int db_set_pages(struct db_vm *db, uint64_t vcpu, void *pending, void *control)
 	return 0;
 }
 
+int db_drop_pages(struct db_vm *db, uint64_t vcpu)
+{
+	if (vcpu >= db->vcpus)
+		return BH_EINVAL;
+	for (unsigned w = 0; w < BH_GROUPS * BH_GROUP_WORDS; w++) {
+		if (db->used[w / BH_GROUP_WORDS][w % BH_GROUP_WORDS])
+			return BH_EBUSY;
+	}
+	/* The pending page first, as whoever finds it relies on the other. */
+	atomic_store(&db->page[vcpu].pending, NULL);
+	atomic_store(&db->page[vcpu].control, NULL);
+	return 0;
+}
+
 void db_set_mask(struct db_vm *db, void *mask)
 {
 	atomic_store(&db->mask, mask);

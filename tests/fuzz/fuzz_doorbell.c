@@ -260,6 +260,7 @@ static void close_port(uint32_t port, bool ring_late)
 {
 	bool was = is_open(port);
 	uint32_t peer = ports[port].peer;
+	int rung = 0;
 
 	REQUIRE(db_close(&f.db, port) == (was ? 0 : BH_ECLOSED));
 	if (!was)
@@ -268,7 +269,9 @@ static void close_port(uint32_t port, bool ring_late)
 		ports[peer & 0xffff].peer = 0;
 	if (ring_late)
 		ring(port);
-	db_release(&f.db, port);
+	for (unsigned v = 0; v < VCPUS; v++)
+		rung += has(&f.pending[v], port);
+	REQUIRE(db_release(&f.db, port) == rung);
 	f.opened[index_of(port)]--;
 	REQUIRE(!(f.db.held[port / 64] >> (port % 64) & 1) && !ports[port].peer && !ports[port].offered);
 	for (unsigned v = 0; v < VCPUS; v++)

@@ -113,12 +113,30 @@ static void close_takes_the_bit_along(void **state)
 	assert_int_equal(db_close(&bed->db, port), 0);
 	assert_int_equal(db_ring(&bed->db, port, 0).result, BH_ECLOSED);
 	assert_int_equal(db_close(&bed->db, port), BH_ECLOSED);
-	db_release(&bed->db, port);
+	assert_int_equal(db_release(&bed->db, port), 1);
 	assert_int_equal(open_port(bed, 1, 2), port);
 	assert_false(is_pending(bed, 1, port));
 	assert_int_equal(stat(bed, port, BH_STAT_RUNG), 0);
 	assert_int_equal(db_ring(&bed->db, port, 0).result,
 	                 BH_RUNG_QUIET); /* the summary bit is the guest's to clear */
+}
+
+static void pages_are_given_back_when_no_port_is_open(void **state)
+{
+	struct bed *bed = *state;
+	uint32_t port = open_port(bed, 1, 2);
+
+	assert_int_equal(db_drop_pages(&bed->db, VCPUS), BH_EINVAL);
+	assert_int_equal(db_drop_pages(&bed->db, 0), BH_EBUSY);
+	assert_int_equal(db_close(&bed->db, port), 0);
+	assert_int_equal(db_release(&bed->db, port), 0);
+	assert_int_equal(db_drop_pages(&bed->db, 1), 0);
+	port = open_port(bed, 1, 2);
+	assert_int_equal(db_ring(&bed->db, port, 0).result, BH_ENOPAGE);
+	db_count_misdirected(&bed->db, DB_NO_PORT, 1);
+	assert_int_equal(bed->control[1].misdirected, 0);
+	assert_int_equal(db_set_pages(&bed->db, 1, &bed->pending[1], &bed->control[1]), 0);
+	assert_int_equal(db_ring(&bed->db, port, 0).result, BH_RUNG_UPCALL);
 }
 
 static void bad_arguments_change_nothing(void **state)
@@ -227,6 +245,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(masked_ring_waits_for_the_unmask, make_native, drop),
 		cmocka_unit_test_setup_teardown(no_vector_means_later, make_native, drop),
 		cmocka_unit_test_setup_teardown(close_takes_the_bit_along, make_native, drop),
+		cmocka_unit_test_setup_teardown(pages_are_given_back_when_no_port_is_open, make_native, drop),
 		cmocka_unit_test_setup_teardown(bad_arguments_change_nothing, make_native, drop),
 		cmocka_unit_test(no_pages_no_ring),
 		cmocka_unit_test(half_registered_is_not_registered),
