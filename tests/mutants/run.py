@@ -16,7 +16,7 @@ HERE = iso.ROOT / "tests/mutants"
 COPIES = iso.ROOT / "build/mutants"
 TREE = ("boot", "kernel", "arch", "guest-stubs", "tests", "Makefile", "linker.ld", "build/obj", "build/guest64")
 PARTS = ("build/bellhop.elf", "build/guest/contract.elf", "build/guest/stress.elf")
-TESTS = ("contract", "storm", "stress-2", "stress-4")
+TESTS = ("contract", "storm", "stress-2", "stress-4", "posted")
 TIMEOUT = 600
 
 
