@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 
-from tests.bench import measure, tables
+from tests.bench import measure, tables, trace
 from tests.bench.tables import HERE, OUT, read_csv, write_csv
 from tests.emu import iso, machine
 from tests.tools.report import FAILED, PASSED, SKIPPED, WORKERS, Result
@@ -21,6 +21,9 @@ TESTED = ("soft", "vid", "posted")  # the backends in `make test`: `regs` shares
 
 DEARER = 1.05  # what makes a regression
 STEP = 5       # with several CPUs Bochs's TSC goes by turns, and a median can fall on either side of one
+# On Bochs 3.0 two VMs that ring each other fall into one of two steps for a whole run, 428 ticks or 532 with the same exits;
+# anything that shifts their start, down to the size of a file, decides on it.
+STEPS = {("posted", "doorbell_across"): 1.30}
 FLAT = 1.10    # the dearest number of ports by the cheapest
 COSTS = ("ring_ticks", "ring_exits", "upcall_ticks", "upcall_exits", "remote_ticks", "remote_exits")
 
@@ -56,7 +59,8 @@ def complaints(rows, apic, run):
         if not was:
             result.append(f"{name}: not in the baseline (make bench-baseline)")
             continue
-        if same_tools and int(row["ticks"]) > max(DEARER * int(was["ticks"]), int(was["ticks"]) + STEP):
+        dearer = STEPS.get((apic, row["operation"]), DEARER)
+        if same_tools and int(row["ticks"]) > max(dearer * int(was["ticks"]), int(was["ticks"]) + STEP):
             result.append(f"{name}: {row['ticks']} ticks, {was['ticks']} before")
         if float(row["exits"]) > DEARER * float(was["exits"]) + 0.01:
             result.append(f"{name}: {row['exits']} exits, {was['exits']} before")
@@ -181,10 +185,11 @@ def main():
             return write_baseline(rows, missing)
         table = tables.beside_peers(rows, read_csv(tables.PEERS))
         ports, missing_ports = measured(measure.ports(), "ports")
+        counts, missing_counts = trace.table()
     except (RuntimeError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
-    print("\n".join(missing + missing_ports))
+    print("\n".join(missing + missing_ports + missing_counts))
     if not rows or not ports:
         return 1
     tables.write_all(table)
@@ -192,6 +197,8 @@ def main():
     print_operations(table)
     write_csv(OUT / "ports.csv", ("vms", "vcpus", "ports") + COSTS, ports)
     print_ports(ports)
+    titles = {row["operation"]: row["title"] for row in table}
+    write_csv(OUT / "trace.csv", trace.COLUMNS, [{**row, "title": titles[row["operation"]]} for row in counts])
     wrong = [f"not flat within {FLAT - 1:.0%}: {text}" for text in not_flat(ports)]
     if BASELINE.exists():
         for run in runs:
@@ -199,7 +206,7 @@ def main():
                 wrong += [f"baseline: {text}" for text in complaints(ours, run.apic, run.name)]
     for text in wrong:
         print(text)
-    print(f"build/bench/operations.csv: {len(table)} rows, build/bench/ports.csv: {len(ports)} rows; "
+    print(f"build/bench/operations.csv: {len(table)} rows, build/bench/ports.csv: {len(ports)} rows, build/bench/trace.csv: {len(counts)} rows; "
           f"{len(wrong) or 'no'} complaint{'s' if len(wrong) != 1 else ''}")
     return 1 if wrong else 0
 

@@ -25,6 +25,9 @@ EXITS = {"title": "operation", **BACKENDS}
 PEERS = {
     "title": "operation", "kvm": "KVM", "xen": "Xen", "bellhop": "Bellhop", "apic": "backend", "goal": "goal", "met": "met",
 }
+TRACE = {"title": "operation", **{f"{apic}_{kind}": f"{name}" for apic in ("soft", "vid") for kind, name in (
+    ("exits", f"`{apic}`: exits"), ("instructions", "instructions"), ("vmreads", "VMREAD"), ("vmwrites", "VMWRITE"),
+    ("locked", "locked"), ("msrs", "MSRs"))}}
 PORTS = {
     "vms": "VMs", "vcpus": "VCPUs", "ports": "ports/VCPU", "ring_ticks": "ring", "ring_exits": "exits",
     "upcall_ticks": "ring and upcall", "upcall_exits": "exits", "remote_ticks": "to another VCPU",
@@ -39,6 +42,7 @@ TABLES = {
     "peers": ("build/bench/peers.csv", PEERS, "README.md", lambda row: True),
     "ticks": ("build/bench/ticks.csv", TICKS, "docs/performance.md", lambda row: True),
     "exits": ("build/bench/exits.csv", EXITS, "docs/performance.md", lambda row: True),
+    "trace": ("build/bench/trace.csv", TRACE, "docs/performance.md", lambda row: True),
     "ports": ("build/bench/ports.csv", PORTS, "docs/performance.md", lambda row: row["vms"] in ("1", "8")),
 }
 PICTURES = {"build/run/saturation.svg": "run", "build/bench/exits.svg": "bench"}  # and what draws them
