@@ -40,9 +40,9 @@ LIB_SRC  := $(wildcard guest-stubs/lib/*.c guest-stubs/lib/*.S)
 LIB32    := $(LIB_SRC:%=build/guest32/%.o)
 LIB64    := $(LIB_SRC:%=build/guest64/%.o)
 
-# A guest is one file guest-stubs/NAME.c or one folder guest-stubs/NAME/; `/* BITS: 32 */`: it is 32-bit code.
+# A guest is one guest-stubs/NAME.c or a folder NAME/ (linux/ is a module for Linux); `/* BITS: 32 */`: 32-bit code.
 GUESTS   := $(basename $(notdir $(wildcard guest-stubs/*.c))) \
-	$(filter-out lib,$(sort $(patsubst guest-stubs/%/,%,$(dir $(wildcard guest-stubs/*/*.c)))))
+	$(filter-out lib linux,$(sort $(patsubst guest-stubs/%/,%,$(dir $(wildcard guest-stubs/*/*.c)))))
 guest_src = $(wildcard guest-stubs/$(1).c guest-stubs/$(1)/*.c guest-stubs/$(1)/*.S)
 GUEST32  := $(foreach g,$(GUESTS),$(if $(shell grep -ls 'BITS: 32 ' $(call guest_src,$(g))),$(g)))
 GUEST64  := $(filter-out $(GUEST32),$(GUESTS))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Checks of the sources: format, headers, sizes, words. Each returns a list of complaints.
+import pathlib
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ MAX_FILE = 500
 MAX_MAKEFILE = 200
 MAX_HYPERVISOR = 11550  # lines of code, so that it does not grow; the aim is 10,000 with blank lines and comments
 FORMAT_VERSION = 14
+LINUX_ONLY = pathlib.Path("guest-stubs/linux/doorbell.h")
 SOURCES = (".c", ".h", ".S", ".ld", ".py", ".sh")
 VMX_WORDS = re.compile(r"vmcs|vmread|vmwrite|vmlaunch|vmresume|vmxon", re.I)
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
@@ -39,9 +41,11 @@ def format_clean():
 
 
 def headers_alone():
-    """Each header compiles without anything before it."""
+    """Each header compiles without anything before it. What only a kernel's own build can compile is left to that."""
     complaints = []
     for header in tree.files(".h"):
+        if header == LINUX_ONLY:
+            continue
         freestanding = [] if header.parts[0] == "tests" else ["-ffreestanding"]
         done = call("gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-I.", *freestanding, "-fsyntax-only",
                     "-x", "c", "-include", str(header), "/dev/null")
