@@ -29,16 +29,17 @@ static struct line *line_of(const struct doorbell_group *group)
 	return &lines[one_line() ? 0 : group->number];
 }
 
+/*
+ * An interrupt that moves while its handler runs is handled, on its new CPU's behalf, by the one that is at it already.
+ * What it is about is on the new CPU's page.
+ */
 static unsigned int consume_own(struct doorbell_group *group)
 {
-	unsigned int self = doorbell_vcpu_self(), count = doorbell_pages_consume(self, group);
+	unsigned int self = doorbell_vcpu_self(), there = doorbell_lines_vcpu(group);
+	unsigned int count = doorbell_pages_consume(self, group);
 
-	/*
-	 * An interrupt that moves while its handler runs is handled, on its new CPU's behalf, by the one that is at it
-	 * already. What it is about is on the new CPU's page.
-	 */
-	if (doorbell_route == BH_ROUTE_NATIVE && group->vcpu != self)
-		count += doorbell_pages_consume(group->vcpu, group);
+	if (there != self && there != DOORBELL_NO_VCPU)
+		count += doorbell_pages_consume(there, group);
 	return count;
 }
 
@@ -69,10 +70,13 @@ static irqreturn_t on_upcall(int irq, void *cookie)
 	return IRQ_HANDLED;
 }
 
-/* Without a pin of an IOAPIC for it the kernel may call any number an interrupt. */
+/*
+ * Without a pin of an IOAPIC for it the kernel may call any number an interrupt. An edge: a level-triggered interrupt that
+ * comes while its handler runs elsewhere is ended unhandled, for a device would hold its line. An edge is remembered.
+ */
 static int gsi_alloc(unsigned int gsi)
 {
-	int irq = acpi_register_gsi(NULL, gsi, ACPI_LEVEL_SENSITIVE, ACPI_ACTIVE_HIGH);
+	int irq = acpi_register_gsi(NULL, gsi, ACPI_EDGE_SENSITIVE, ACPI_ACTIVE_HIGH);
 	struct irq_chip *chip = irq > 0 ? irq_get_chip(irq) : NULL;
 
 	if (chip && chip->name && strstr(chip->name, "IO-APIC"))
