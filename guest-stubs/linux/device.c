@@ -33,6 +33,11 @@ static struct doorbell_port *port_of(struct file *file)
 	return smp_load_acquire(&port->group) ? port : NULL;
 }
 
+static bool is_closed(const struct doorbell_port *port)
+{
+	return smp_load_acquire(&port->closed);
+}
+
 static bool take_unread(struct doorbell_port *port, u64 *count)
 {
 	*count = atomic64_xchg(&port->unread, 0);
@@ -49,10 +54,17 @@ static ssize_t device_read(struct file *file, char __user *to, size_t size, loff
 		return -ENOTCONN;
 	if (size < sizeof(count))
 		return -EINVAL;
-	if (!take_unread(port, &count)) {
+	for (;;) {
+		/* Closed, then unread: what the closing found is there before it says so. */
+		bool closed = is_closed(port);
+
+		if (take_unread(port, &count))
+			break;
+		if (closed)
+			return 0;
 		if (file->f_flags & O_NONBLOCK)
 			return -EAGAIN;
-		error = wait_event_interruptible(port->wait, take_unread(port, &count));
+		error = wait_event_interruptible(port->wait, is_closed(port) || atomic64_read(&port->unread));
 		if (error)
 			return error;
 	}
@@ -87,6 +99,8 @@ static __poll_t device_poll(struct file *file, poll_table *table)
 		events |= EPOLLIN | EPOLLRDNORM;
 	if (READ_ONCE(port->gone))
 		events |= EPOLLERR;
+	if (is_closed(port))
+		events |= EPOLLIN | EPOLLHUP;
 	return events;
 }
 
@@ -167,24 +181,14 @@ static long on_bind(struct doorbell_port *port, void __user *arg)
 	return doorbell_ports_bind(port, cpu);
 }
 
-static long device_ioctl(struct file *file, unsigned int command, unsigned long value)
+/* What only an open port can do; under its mutex. */
+static long on_port(struct doorbell_port *port, unsigned int command, void __user *arg)
 {
-	struct doorbell_port *port = port_of(file);
-	void __user *arg = (void __user *)value;
-
-	if (command == DOORBELL_OPEN)
-		return on_open(file->private_data, arg);
-	if (command == DOORBELL_VM_STAT)
-		return on_vm_stat(arg);
-	if (!port)
-		return -ENOTCONN;
 	switch (command) {
 	case DOORBELL_OFFER:
 		return on_peer(port, BH_OFFER, arg);
 	case DOORBELL_CONNECT:
 		return on_peer(port, BH_CONNECT, arg);
-	case DOORBELL_STAT:
-		return on_stat(port, arg);
 	case DOORBELL_TIMER:
 		return on_timer(port, arg);
 	case DOORBELL_BIND:
@@ -192,6 +196,28 @@ static long device_ioctl(struct file *file, unsigned int command, unsigned long 
 	default:
 		return -ENOTTY;
 	}
+}
+
+static long device_ioctl(struct file *file, unsigned int command, unsigned long value)
+{
+	struct doorbell_port *port = port_of(file);
+	void __user *arg = (void __user *)value;
+	long result;
+
+	if (command == DOORBELL_OPEN)
+		return on_open(file->private_data, arg);
+	if (command == DOORBELL_VM_STAT)
+		return on_vm_stat(arg);
+	if (!port)
+		return -ENOTCONN;
+	if (command == DOORBELL_STAT)
+		return on_stat(port, arg);
+	if (command == DOORBELL_CLOSE)
+		return doorbell_ports_shut(port);
+	mutex_lock(&port->using);
+	result = is_closed(port) ? -ENOTCONN : on_port(port, command, arg);
+	mutex_unlock(&port->using);
+	return result;
 }
 
 static const struct file_operations operations = {

@@ -43,8 +43,11 @@ struct doorbell_port {
 	u64 on_cpu[DOORBELL_CPUS];
 	atomic64_t unread;
 	wait_queue_head_t wait;
-	bool gone;            /* the last ring found nobody at the other end */
-	struct mutex ringing; /* guards `rings` */
+	bool gone;   /* the last ring found nobody at the other end */
+	bool closed; /* written under both mutexes; read anywhere: what is unread is all that will be */
+	atomic64_t answers[DOORBELL_ANSWERS];
+	atomic64_t refused;
+	struct mutex using; /* guards `rings`; and whoever uses the port's number, from its being closed meanwhile */
 	struct bh_ring rings[BH_RINGS];
 };
 
@@ -75,6 +78,8 @@ int doorbell_pages_register(void);
 void doorbell_pages_release(void);
 /* Hands every bit of the group on this VCPU's page to doorbell_ports_found(). Returns how many. Under the group's lock. */
 unsigned int doorbell_pages_consume(unsigned int vcpu, struct doorbell_group *group);
+/* How many pages have the port's bit set. Any context. */
+unsigned int doorbell_pages_pending(u32 port);
 
 /* ports.c */
 
@@ -82,7 +87,9 @@ void doorbell_ports_init(void);
 struct doorbell_port *doorbell_ports_new(void);
 /* Gives the file its port and fills in its number; 0 or an errno. May sleep, as all of these up to _stat. */
 int doorbell_ports_open(struct doorbell_port *port, struct doorbell_open *open);
-/* Closes the port, if it is one, and frees it. */
+/* Closes the port, if it is one and is open: 0, or -ENOTCONN. Rings that go with it count as consumed. */
+int doorbell_ports_shut(struct doorbell_port *port);
+/* The same, and frees it. */
 void doorbell_ports_close(struct doorbell_port *port);
 /* Binds it to a CPU by hand. On `native` it can be bound to the CPU of its group's interrupt only. */
 int doorbell_ports_bind(struct doorbell_port *port, unsigned int cpu);

@@ -98,6 +98,15 @@ static unsigned int consume_word(unsigned int vcpu, struct doorbell_group *group
 	return count;
 }
 
+unsigned int doorbell_pages_pending(u32 port)
+{
+	unsigned int vcpu, count = 0;
+
+	for (vcpu = 0; vcpu < doorbell_vcpus; vcpu++)
+		count += test_bit(port, (unsigned long *)pending[vcpu]->word);
+	return count;
+}
+
 unsigned int doorbell_pages_consume(unsigned int vcpu, struct doorbell_group *group)
 {
 	u64 *summary = &control[vcpu]->summary[group->number];

@@ -32,7 +32,7 @@ struct doorbell_port *doorbell_ports_new(void)
 	if (!port)
 		return NULL;
 	init_waitqueue_head(&port->wait);
-	mutex_init(&port->ringing);
+	mutex_init(&port->using);
 	return port;
 }
 
@@ -90,26 +90,41 @@ int doorbell_ports_open(struct doorbell_port *port, struct doorbell_open *open)
 	return error;
 }
 
-void doorbell_ports_close(struct doorbell_port *port)
+int doorbell_ports_shut(struct doorbell_port *port)
 {
-	struct doorbell_group *group = port->group;
+	struct doorbell_group *group;
 	unsigned long flags;
 	long pending;
 
-	if (!group)
-		goto none;
+	mutex_lock(&port->using);
 	mutex_lock(&table_lock);
+	group = port->group;
+	if (!group || port->closed) {
+		mutex_unlock(&table_lock);
+		mutex_unlock(&port->using);
+		return -ENOTCONN;
+	}
 	raw_spin_lock_irqsave(&group->lock, flags);
-	/* A bit that nobody had consumed goes with the port, and its event is ours from here on. */
-	pending = doorbell_call(BH_CLOSE, port->number, 0, 0);
+	/* Rings that nobody had consumed go with the port, and are ours from here on. */
+	pending = max(doorbell_call(BH_CLOSE, port->number, 0, 0), 0L);
 	group->slot[BH_PORT_SLOT(port->number)] = NULL;
 	list_del(&port->node);
+	port->consumed += pending;
 	raw_spin_unlock_irqrestore(&group->lock, flags);
-	closed_consumed += port->consumed + (pending > 0);
-	closed_pending += pending > 0;
+	atomic64_add(pending, &port->unread);
+	smp_store_release(&port->closed, true);
+	wake_up_interruptible_poll(&port->wait, EPOLLIN | EPOLLHUP);
+	closed_consumed += port->consumed;
+	closed_pending += pending;
 	doorbell_lines_rename(group);
 	mutex_unlock(&table_lock);
-none:
+	mutex_unlock(&port->using);
+	return 0;
+}
+
+void doorbell_ports_close(struct doorbell_port *port)
+{
+	doorbell_ports_shut(port);
 	kfree(port);
 }
 
@@ -169,35 +184,49 @@ void doorbell_ports_leave(unsigned int from, unsigned int to)
 	}
 }
 
-/* The first error of a call that rings many times, or 0. */
-static long ring_many(struct doorbell_port *port, unsigned int times)
+/* Counts an answer. Returns the error that it is, or 0. */
+static int count_answer(struct doorbell_port *port, long answer)
 {
+	if (answer >= 0 && answer < DOORBELL_ANSWERS)
+		atomic64_inc(&port->answers[answer]);
+	else
+		atomic64_inc(&port->refused);
+	if (READ_ONCE(port->gone) != (answer == BH_ECLOSED)) {
+		WRITE_ONCE(port->gone, answer == BH_ECLOSED);
+		wake_up_interruptible_poll(&port->wait, EPOLLERR);
+	}
+	return doorbell_error(answer);
+}
+
+/* The first error of many rings, or 0. */
+static int ring_many(struct doorbell_port *port, unsigned int times)
+{
+	int error = 0, one;
 	unsigned int i;
 	long result;
 
-	mutex_lock(&port->ringing);
 	for (i = 0; i < times; i++)
 		port->rings[i].port = port->number;
 	result = doorbell_call(BH_RING_MANY, virt_to_phys(port->rings), times, 0);
-	for (i = 0; result >= 0 && i < times; i++)
-		if (port->rings[i].result < 0)
-			result = port->rings[i].result;
-	mutex_unlock(&port->ringing);
-	return result;
+	for (i = 0; i < times; i++) {
+		one = count_answer(port, result < 0 ? result : port->rings[i].result);
+		error = error ?: one;
+	}
+	return error;
 }
 
 int doorbell_ports_ring(struct doorbell_port *port, u64 times)
 {
-	long result;
+	int error = -ENOTCONN;
 
 	if (times == 0 || times > BH_RINGS)
 		return -EINVAL;
-	result = times == 1 ? doorbell_call(BH_RING, port->number, 0, 0) : ring_many(port, times);
-	if (READ_ONCE(port->gone) != (result == BH_ECLOSED)) {
-		WRITE_ONCE(port->gone, result == BH_ECLOSED);
-		wake_up_interruptible_poll(&port->wait, EPOLLERR);
-	}
-	return doorbell_error(result);
+	mutex_lock(&port->using);
+	if (!port->closed)
+		error = times > 1 ? ring_many(port, times)
+		                  : count_answer(port, doorbell_call(BH_RING, port->number, 0, 0));
+	mutex_unlock(&port->using);
+	return error;
 }
 
 void doorbell_ports_found(struct doorbell_group *group, unsigned int slot)
@@ -215,19 +244,32 @@ void doorbell_ports_found(struct doorbell_group *group, unsigned int slot)
 	wake_up_interruptible_poll(&port->wait, EPOLLIN | EPOLLRDNORM);
 }
 
-void doorbell_ports_stat(struct doorbell_port *port, struct doorbell_stat *stat)
+/* The counters that go with the port. */
+static void bellhop_stat(u32 number, struct doorbell_stat *stat)
 {
-	unsigned long flags;
-	u32 number = port->number;
-
-	memset(stat, 0, sizeof(*stat));
 	stat->rung = doorbell_call(BH_PORT_STAT, number, BH_STAT_RUNG, 0);
 	stat->coalesced = doorbell_call(BH_PORT_STAT, number, BH_STAT_COALESCED, 0);
 	stat->upcalls = doorbell_call(BH_PORT_STAT, number, BH_STAT_UPCALLS, 0);
 	stat->misdirected = doorbell_call(BH_PORT_STAT, number, BH_STAT_MISDIRECTED, 0);
 	stat->throttled = doorbell_call(BH_PORT_STAT, number, BH_STAT_THROTTLED, 0);
 	stat->cpu = doorbell_cpu_of(doorbell_call(BH_PORT_STAT, number, BH_STAT_VCPU, 0));
+	stat->pending = doorbell_pages_pending(number);
+}
+
+void doorbell_ports_stat(struct doorbell_port *port, struct doorbell_stat *stat)
+{
+	unsigned long flags;
+	unsigned int answer;
+
+	memset(stat, 0, sizeof(*stat));
 	stat->irq = doorbell_lines_irq(port->group);
+	mutex_lock(&table_lock);
+	if (!port->closed)
+		bellhop_stat(port->number, stat);
+	mutex_unlock(&table_lock);
+	for (answer = 0; answer < DOORBELL_ANSWERS; answer++)
+		stat->answers[answer] = atomic64_read(&port->answers[answer]);
+	stat->refused = atomic64_read(&port->refused);
 	raw_spin_lock_irqsave(&port->group->lock, flags);
 	stat->consumed = port->consumed;
 	memcpy(stat->on_cpu, port->on_cpu, sizeof(stat->on_cpu));
