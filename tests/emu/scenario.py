@@ -19,6 +19,7 @@ backends     yes: also run it on each line of the section [backends], which is n
 fault        what the emulator does wrong, so that the scenario is skipped with this reason
 long         yes: not in `make test` but in `make test-long`
 keys         lines `PATTERN => TEXT` (escapes as in Python): TEXT is typed once the output has a match, after the last one
+driver       yes: Linux's doorbell driver has to be there
 table, rows, zero                   a table that the guest prints, its rows, and columns that are 0 in each
 """
 import configparser
@@ -26,11 +27,12 @@ import dataclasses
 import pathlib
 
 from tests.emu import iso, line, machine
-from tests.linux import guest as linux, packages
+from tests.linux import guest as linux, module, packages
 
 MANIFESTS = (iso.ROOT / "tests/emu/scenarios.ini", iso.ROOT / "tests/linux/scenarios.ini")
 KEYS = {"guests", "vm", "args", "lines", "options", "cpus", "model", "megs", "ips", "timeout", "emu",
-        "refusal", "halts", "end", "summary", "native", "backends", "apic", "fault", "long", "keys", "table", "rows", "zero"}
+        "refusal", "halts", "end", "summary", "native", "backends", "apic", "fault", "long", "keys", "table", "rows", "zero",
+        "driver"}
 BACKENDS = "backends"
 
 
@@ -68,6 +70,7 @@ class Scenario:
     def why_not(self):
         """Why this cannot be run here. None: it can."""
         no_linux = packages.why_not() if set(self.stub.values()) & set(linux.KERNELS) else None
+        no_linux = no_linux or (module.why_not() if self.keys.get("driver") == "yes" else None)
         return self.machine.why_not() or no_linux or self.keys.get("fault")
 
     @property

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Makes the guests' initial RAM disk: busybox and the files of tests/linux/root, as a cpio archive (newc)."""
+"""Makes the guests' initial RAM disk: busybox, the driver and the files of tests/linux/root, as a cpio archive (newc)."""
 import os
 import pathlib
 
-from tests.linux import packages
+from tests.linux import module, packages
 
 ROOT = pathlib.Path(__file__).resolve().parent / "root"
 TARGET = packages.FOLDER / "initrd"
@@ -42,7 +42,7 @@ def make(more=None):
 
 def write():
     """build/linux/initrd, replaced only if it changes: runs at the same time may read it."""
-    data = make()
+    data = make(module.files())
     if not TARGET.is_file() or TARGET.read_bytes() != data:
         fresh = TARGET.with_suffix(f".{os.getpid()}")
         fresh.write_bytes(data)

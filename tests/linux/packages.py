@@ -5,6 +5,7 @@ Nothing is installed, and what is there already is not fetched again: `make clea
 """
 import contextlib
 import fcntl
+import os
 import pathlib
 import shutil
 import subprocess
@@ -19,8 +20,9 @@ FILES = {
 }
 
 
-def call(*command, cwd=None):
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+def call(*command, cwd=None, environment=None):
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **(environment or {})}, capture_output=True, text=True,
+                          check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()[-300:]}")
     return done.stdout

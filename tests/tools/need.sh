@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Checks what building (build), running (run), testing (test) or `make peers` (peers) needs; installs what is missing where it may.
+# Checks what building (build), running (run), testing (test), `make peers` (peers) or Linux's driver (linux, with the
+# package of its kernel's headers) needs; installs what is missing where it may.
 set -u
 
 # Debian package, or command=package where the command is enough, whoever installed it.
@@ -10,13 +11,15 @@ run="$build grub-mkrescue=grub-common grub-pc-bin xorriso=xorriso mformat=mtools
 test="$run clang=clang libclang-rt-dev clang-format=clang-format libc6-dev libcmocka-dev libzydis-dev
       qemu-system-x86_64=qemu-system-x86"
 peers="$run cpio=cpio gzip=gzip linux-libc-dev libc6-dev"
+linux="gcc=gcc make=make libc6-dev ${2-}"
 
 case "${1-}" in
 build) wanted=$build ;;
 run) wanted=$run ;;
 test) wanted=$test ;;
 peers) wanted=$peers ;;
-*) echo "usage: need.sh build|run|test|peers" >&2; exit 2 ;;
+linux) wanted=$linux ;;
+*) echo "usage: need.sh build|run|test|peers|linux PACKAGE" >&2; exit 2 ;;
 esac
 
 installed() {
