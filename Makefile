@@ -175,10 +175,10 @@ help:
 	@sed -n 's/^#: \{0,1\}//p' Makefile
 
 #: make                  the hypervisor (build/bellhop.elf) and the guests (build/guest/*.elf)
-#: make run              the demonstration on Bochs; its table as build/run/routes.csv
+#: make run              the demonstration on Bochs; its table as build/run/routes.csv (GUEST=linux: linux.csv)
 #: make run GUEST=NAME|FILE [VM="vcpus=2 mem=64M route=native"] [ARGS="..."] [MODULE=FILE] [HV="..."]
 #:                       [CPUS=4] [MODEL=corei7_skylake_x] [TIMEOUT=seconds] [EMU=bochs|bochs3|qemu]
-#:                       any multiboot ELF file as the guest, or linux; status 0: it ended with 0
+#:                       any multiboot ELF file as the guest, or linux (at a terminal a shell); status 0: it ended with 0
 #: make debug            the same, stopped before the first instruction, with our symbols loaded
 #: make iso              build/bellhop.iso, also an image for a USB stick
 #: make test             everything below but coverage, and each fuzz target for a moment

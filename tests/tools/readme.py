@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-# Writes the tables of README.md, docs/routing.md and docs/performance.md from the CSV files that `make run`, `make bench` and
-# `make peers` left, so that no figure there is typed by hand. The pictures that they drew are copied into docs.
+# Writes the tables of README.md, docs/routing.md, docs/linux.md and docs/performance.md from the CSV files that `make run`,
+# `make run GUEST=linux`, `make bench` and `make peers` left, so that no figure there is typed by hand. The pictures that they
+# drew are copied into docs.
 import csv
 import pathlib
 import re
@@ -19,6 +20,7 @@ ROUTES = {
 }
 KEPT = {column: ROUTES[column] for column in (
     "route", "manner", "consumed", "coalesced", "stranded", "misdirected", "lost", "doubled", "exits_per_event")}
+LINUX = {column: title.replace("VCPU", "CPU").replace("manner", "look") for column, title in ROUTES.items()}
 BACKENDS = {"soft": "`soft`", "regs": "`regs`", "vid": "`vid`", "posted": "`posted`"}
 TICKS = {"title": "operation", **BACKENDS, "kvm": "KVM", "xen": "Xen", "goal": "goal", "met": "met"}
 EXITS = {"title": "operation", **BACKENDS}
@@ -39,6 +41,7 @@ WORDS = ("route", "manner", "title", "met", "apic")
 TABLES = {
     "routes": ("build/run/routes.csv", ROUTES, "README.md", lambda row: True),
     "kept": ("build/run/routes.csv", KEPT, "docs/routing.md", lambda row: True),
+    "linux": ("build/run/linux.csv", LINUX, "docs/linux.md", lambda row: True),
     "peers": ("build/bench/peers.csv", PEERS, "README.md", lambda row: True),
     "ticks": ("build/bench/ticks.csv", TICKS, "docs/performance.md", lambda row: True),
     "exits": ("build/bench/exits.csv", EXITS, "docs/performance.md", lambda row: True),
@@ -74,7 +77,7 @@ def markdown(path, columns, wanted):
 def write(name, source, columns, document, wanted):
     """Puts one table between its marks. Returns what is wrong, or nothing."""
     if not (TOP / source).exists():
-        return f"{source} is not there: `make {'run' if 'run' in source else 'bench'}` writes it"
+        return f"{source} is not there: `make {'run GUEST=linux' if 'linux' in source else 'run' if 'run' in source else 'bench'}` writes it"
     text = (TOP / document).read_text(encoding="utf-8")
     table = markdown(TOP / source, columns, wanted)
     pattern = re.compile(rf"(<!-- {name}:[^\n]*-->\n).*?(<!-- end of {name} -->)", re.S)
