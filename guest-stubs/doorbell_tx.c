@@ -54,7 +54,8 @@ static void play(uint32_t port, unsigned rounds, unsigned burst)
 	for (unsigned i = 0; i < burst; i++)
 		refused += db_ring(port) < 0;
 	CHECK(refused == 0, "no ring was refused");
-	CHECK(bellhop_call1(BH_CLOSE, port) == 0 && db_ring(port) == BH_ECLOSED, "the port closes");
+	/* The peer rings until it finds the port closed: a ring of its may go with it. */
+	CHECK(bellhop_call1(BH_CLOSE, port) >= 0 && db_ring(port) == BH_ECLOSED, "the port closes");
 }
 
 void guest_main(void)
