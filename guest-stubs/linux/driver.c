@@ -45,7 +45,9 @@ unsigned int doorbell_cpu_of(unsigned int vcpu)
 {
 	unsigned int cpu;
 
-	for_each_possible_cpu(cpu) if (doorbell_vcpu_of(cpu) == vcpu) return cpu;
+	for_each_possible_cpu(cpu)
+		if (doorbell_vcpu_of(cpu) == vcpu)
+			return cpu;
 	return nr_cpu_ids;
 }
 

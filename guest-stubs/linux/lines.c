@@ -31,11 +31,10 @@ static struct line *line_of(const struct doorbell_group *group)
 
 /*
  * An interrupt that moves while its handler runs is handled, on its new CPU's behalf, by the one that is at it already.
- * What it is about is on the new CPU's page.
+ * What it is about is on the page of the VCPU `there`, where it goes now.
  */
-static unsigned int consume_own(struct doorbell_group *group)
+static unsigned int consume_own(struct doorbell_group *group, unsigned int self, unsigned int there)
 {
-	unsigned int self = doorbell_vcpu_self(), there = doorbell_lines_vcpu(group);
 	unsigned int count = doorbell_pages_consume(self, group);
 
 	if (there != self && there != DOORBELL_NO_VCPU)
@@ -56,13 +55,14 @@ static unsigned int consume_all(struct doorbell_group *group)
 static irqreturn_t on_upcall(int irq, void *cookie)
 {
 	struct line *line = cookie;
+	unsigned int self = doorbell_vcpu_self(), there = doorbell_lines_vcpu(&doorbell_groups[line->first]);
 	unsigned int g, count = 0;
 
 	for (g = line->first; g < line->first + line->groups; g++) {
 		struct doorbell_group *group = &doorbell_groups[g];
 
 		raw_spin_lock(&group->lock);
-		count += doorbell_look_all ? consume_all(group) : consume_own(group);
+		count += doorbell_look_all ? consume_all(group) : consume_own(group, self, there);
 		raw_spin_unlock(&group->lock);
 	}
 	line->interrupts++;
@@ -117,13 +117,13 @@ static int line_start(struct line *line)
 		error = cpu < nr_cpu_ids ? irq_set_affinity(irq, cpumask_of(cpu)) : -ENXIO;
 	}
 	snprintf(line->name, NAME_SIZE - 1, one_line() ? "doorbell" : "doorbell%u", line->first);
+	line->irq = irq;
 	error = error ?: request_irq(irq, on_upcall, flags, line->name, line);
 	if (error) {
+		line->irq = 0;
 		line_free(line, irq);
-		return error;
 	}
-	line->irq = irq;
-	return 0;
+	return error;
 }
 
 int doorbell_lines_want(struct doorbell_group *group)
@@ -148,7 +148,7 @@ unsigned int doorbell_lines_irq(struct doorbell_group *group)
 unsigned int doorbell_lines_vcpu(struct doorbell_group *group)
 {
 	if (doorbell_route == BH_ROUTE_NATIVE)
-		return group->vcpu;
+		return READ_ONCE(group->vcpu);
 	return doorbell_vcpu_of(cpumask_first(irq_get_effective_affinity_mask(line_of(group)->irq)));
 }
 
@@ -162,8 +162,7 @@ void doorbell_lines_rename(struct doorbell_group *of)
 	/* One less than there is room for, and zeros to the end: whoever reads it meanwhile finds an end, too. */
 	length = scnprintf(name, NAME_SIZE - 1, one_line() ? "doorbell" : "doorbell%u", line->first);
 	for (g = line->first; g < line->first + line->groups; g++) {
-		list_for_each_entry(port, &doorbell_groups[g].ports, node)
-		{
+		list_for_each_entry(port, &doorbell_groups[g].ports, node) {
 			length += scnprintf(name + length, NAME_SIZE - 1 - length, "%c%s", divider,
 			                    port->name);
 			divider = ',';

@@ -29,7 +29,7 @@ static void aim(struct doorbell_group *group, struct irq_data *data)
 {
 	unsigned int cpu = cpumask_first(irq_data_get_effective_affinity_mask(data)), old = group->vcpu;
 
-	group->vcpu = doorbell_vcpu_of(cpu);
+	WRITE_ONCE(group->vcpu, doorbell_vcpu_of(cpu));
 	group->vector = irqd_cfg(data)->vector;
 	announce(group);
 	if (group->vcpu == old)
@@ -52,7 +52,9 @@ static int chip_set_affinity(struct irq_data *data, const struct cpumask *wanted
 	unsigned int cpu;
 	int result;
 
-	for_each_cpu_and(cpu, wanted, cpu_online_mask) if (!known(cpu)) return -EBUSY;
+	for_each_cpu_and(cpu, wanted, cpu_online_mask)
+		if (!known(cpu))
+			return -EBUSY;
 	raw_spin_lock_irqsave(&group->lock, flags);
 	result = irq_chip_set_affinity_parent(data, wanted, force);
 	if (result >= 0)

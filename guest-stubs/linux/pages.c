@@ -88,8 +88,7 @@ static unsigned int consume_word(unsigned int vcpu, struct doorbell_group *group
 	unsigned long set = READ_ONCE(*shared) & ~(unsigned long)READ_ONCE(mask->word[group->number][word]);
 	unsigned int count = 0, bit;
 
-	for_each_set_bit(bit, &set, BITS_PER_LONG)
-	{
+	for_each_set_bit(bit, &set, BITS_PER_LONG) {
 		if (!test_and_clear_bit(bit, shared))
 			continue;
 		doorbell_ports_found(group, word * BITS_PER_LONG + bit);
@@ -117,6 +116,7 @@ unsigned int doorbell_pages_consume(unsigned int vcpu, struct doorbell_group *gr
 		return 0;
 	/* Cleared before the words are read: a ring after the exchange sets it anew and raises its upcall. */
 	words = xchg(summary, 0);
-	for_each_set_bit(word, &words, BH_GROUP_WORDS) count += consume_word(vcpu, group, word);
+	for_each_set_bit(word, &words, BH_GROUP_WORDS)
+		count += consume_word(vcpu, group, word);
 	return count;
 }

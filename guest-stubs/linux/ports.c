@@ -74,14 +74,14 @@ int doorbell_ports_open(struct doorbell_port *port, struct doorbell_open *open)
 		return -EINVAL;
 	group = &doorbell_groups[open->group];
 	mutex_lock(&table_lock);
+	/* No CPU comes or goes: the one that the interrupt goes to stays, and each that could be it is known. */
+	cpus_read_lock();
 	error = port->group ? -EBUSY : doorbell_lines_want(group);
 	if (!error) {
 		memcpy(port->name, open->name, sizeof(port->name));
-		/* While the interrupt is where it is, the CPU there stays. */
-		cpus_read_lock();
 		error = open_in(group, port, open->kind);
-		cpus_read_unlock();
 	}
+	cpus_read_unlock();
 	if (!error) {
 		open->port = port->number;
 		doorbell_lines_rename(group);
@@ -167,7 +167,8 @@ void doorbell_ports_rebind(struct doorbell_group *group, unsigned int vcpu)
 {
 	struct doorbell_port *port;
 
-	list_for_each_entry(port, &group->ports, node) WARN_ON_ONCE(bind(port, vcpu));
+	list_for_each_entry(port, &group->ports, node)
+		WARN_ON_ONCE(bind(port, vcpu));
 }
 
 void doorbell_ports_leave(unsigned int from, unsigned int to)
@@ -178,8 +179,9 @@ void doorbell_ports_leave(unsigned int from, unsigned int to)
 
 	for (group = doorbell_groups; group < doorbell_groups + BH_GROUPS; group++) {
 		raw_spin_lock_irqsave(&group->lock, flags);
-		list_for_each_entry(port, &group->ports, node) if (port->vcpu == from)
-			WARN_ON_ONCE(bind(port, to));
+		list_for_each_entry(port, &group->ports, node)
+			if (port->vcpu == from)
+				WARN_ON_ONCE(bind(port, to));
 		raw_spin_unlock_irqrestore(&group->lock, flags);
 	}
 }
