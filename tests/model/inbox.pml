@@ -4,7 +4,7 @@
 /*
  * One physical CPU that runs GUESTS VCPUs, and POSTERS other CPUs that post POSTS vectors each. The names are those of
  * kernel/vic/inbox.h, kernel/vcpu.c and arch/x86/cpu.c. There is no timer here but the slice, and that only where
- * VCPUs share the CPU: nothing may depend on being looked at again by chance.
+ * VCPUs share the CPU: nothing may depend on being looked at again by chance. The timer that is posted has timer.pml.
  *
  * POSTED: a kick is the notification of posted-interrupt processing, which a CPU in guest mode handles without exit.
  * SIGNALS: the posters raise signals (NMI, INIT, stop), not vectors.
