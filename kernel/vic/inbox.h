@@ -54,7 +54,8 @@ struct inbox {
 	_Atomic uint32_t sipi_vector; /* 0x100 | page, 0 when there is none */
 	const struct apic_page *page; /* of the VCPU's LAPIC; constant, likewise below */
 	uint8_t kick;                 /* the vector that makes the VCPU leave its guest */
-	_Atomic uint8_t timer; /* a vector in pid.pir that is not due yet, 0: none; see inbox_post_timer() */
+	uint8_t timer;                /* the owner CPU's: the vector of inbox_post_timer() */
+	_Atomic uint64_t timers[4];   /* what that ever was; bits are set by the owner CPU, and stay */
 };
 
 /* Once, before anybody posts. `in` is zeroed. */
@@ -126,10 +127,10 @@ static inline uint8_t inbox_post(struct inbox *in, uint8_t vector, bool level, b
 		return inbox_signal(in, INBOX_HANDED);
 	}
 	if (__builtin_expect(!(atomic_fetch_or(&in->pid.pir[vector / 64], bit) & bit) ||
-	                             atomic_load(&in->timer) != vector,
+	                             !(atomic_load(&in->timers[vector / 64]) & bit),
 	                     1))
 		return inbox_set_on(in, !here);
-	/* It is there for the timer, which may go and take it along. */
+	/* It may be there for the timer, which may go, or have gone, and take it along. */
 	atomic_fetch_or(&in->handed[0][vector / 64], bit);
 	return inbox_signal(in, INBOX_HANDED);
 }
@@ -219,21 +220,19 @@ static inline bool inbox_post_timer(struct inbox *in, uint8_t vector)
 {
 	uint64_t bit = 1ull << (vector % 64);
 
-	atomic_store(&in->timer, vector);
-	if (!(atomic_fetch_or(&in->pid.pir[vector / 64], bit) & bit))
-		return true;
-	atomic_store(&in->timer, 0);
-	return false;
+	/* Before pid.pir: who finds it there must know. */
+	if (!(atomic_load_explicit(&in->timers[vector / 64], memory_order_relaxed) & bit))
+		atomic_fetch_or(&in->timers[vector / 64], bit);
+	in->timer = vector;
+	return !(atomic_fetch_or(&in->pid.pir[vector / 64], bit) & bit);
 }
 
 /* Takes it back. Owner CPU. False: the processor has taken it. */
 static inline bool inbox_unpost_timer(struct inbox *in)
 {
-	uint8_t vector = atomic_load_explicit(&in->timer, memory_order_relaxed);
-	uint64_t bit = 1ull << (vector % 64), found = atomic_fetch_and(&in->pid.pir[vector / 64], ~bit);
+	uint64_t bit = 1ull << (in->timer % 64);
 
-	atomic_store(&in->timer, 0);
-	return found & bit;
+	return atomic_fetch_and(&in->pid.pir[in->timer / 64], ~bit) & bit;
 }
 
 #endif

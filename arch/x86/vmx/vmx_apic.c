@@ -168,7 +168,8 @@ bool apic_post_timer(struct virt_vcpu *v, uint8_t vector, uint64_t deadline)
 {
 	struct vmx_vcpu *b = vmx_of(v);
 
-	if (vmx_caps.apic < VIRT_APIC_POSTED || !vmx_caps.tsc_deadline)
+	/* With IPI virtualisation processors post as well, and know nothing of timers. */
+	if (vmx_caps.apic != VIRT_APIC_POSTED || !vmx_caps.tsc_deadline)
 		return false;
 	if (inbox_set_notification(&b->inbox->pid, CPU_KICK))
 		cpu_await_notification();
