@@ -54,11 +54,12 @@ CASES = (
     Case("always handled: two VCPUs", "inbox", "LIVE GUESTS=2", "NO_KICK"),
     Case("always handled: two VCPUs, posted interrupts", "inbox", "LIVE GUESTS=2 POSTED", "NO_KICK"),
     Case("posted timer", "timer", "POSTS_U=2", "LATE_END NO_AWAIT NV_KEPT NO_SETTLE"),
-    Case("posted timer, posts of its vector", "timer", "POSTS_T=2", "LATE_END"),
-    Case("posted timer, posts by the guest itself", "timer", "POSTS_T=1 RINGS=1", "LATE_END"),
+    Case("posted timer, posts of its vector", "timer", "POSTS_T=2", "NO_HANDED FORGETS"),
+    Case("posted timer, posts by the guest itself", "timer", "POSTS_T=1 RINGS=1", "LATE_END NO_HANDED"),
+    Case("posted timer, two vectors", "timer", "POSTS_T=1 VECTORS=2", "FORGETS ONE_VECTOR"),
     Case("posted timer, two VCPUs", "timer", "GUESTS=2 POSTS_U=1", "LATE_END NO_AWAIT NV_KEPT NO_SETTLE"),
-    Case("posted timer, two VCPUs, posts of its vector", "timer", "GUESTS=2 POSTS_T=1", "LATE_END"),
-    Case("always handled: posted timer", "timer", "LIVE POSTS_U=2", "LATE_END"),
+    Case("posted timer, two VCPUs, posts of its vector", "timer", "GUESTS=2 POSTS_T=1", "FORGETS"),
+    Case("always handled: posted timer", "timer", "LIVE POSTS_T=1 RINGS=1", "LATE_END NO_HANDED FORGETS"),
     Case("always handled: posted timer, two VCPUs", "timer", "LIVE GUESTS=2 POSTS_U=1", "LATE_END"),
 )
 

@@ -5,8 +5,7 @@
  * One physical CPU that runs VCPU 0, whose guest programs its LAPIC timer ARMS times, and with GUESTS=2 another VCPU, whose
  * guest only computes. Other CPUs post to VCPU 0: POSTS_T times the vector that its timer begins with, POSTS_U times another
  * one, to which the guest changes its timer if VECTORS=2. The names are those of kernel/vic/inbox.h, kernel/vcpu.c,
- * arch/x86/vmx/vmx_apic.c and arch/x86/lapic.c. With posts of T, the guest stops no timer: they come with it, at the
- * latest. Posted interrupts are there; what inbox.pml checks is short here.
+ * arch/x86/vmx/vmx_apic.c and arch/x86/lapic.c. Posted interrupts are there; what inbox.pml checks is short here.
  */
 #ifndef GUESTS
 #define GUESTS 1
@@ -34,7 +33,7 @@
 
 /* struct inbox of VCPU 0. */
 byte pir, handed;
-byte timer; /* the vector that lies in PIR for the timer, or 0 */
+byte timer, timers; /* the vector that lies in PIR for the timer; all that ever did */
 bool on, sent, signals;
 bool nv = true; /* NV is the notification; else it is the kick */
 
@@ -96,10 +95,24 @@ inline inbox_signal(here)
 	fi
 }
 
+/* What a poster that finds its vector in PIR takes for the timer's. */
+#ifdef NO_HANDED
+#define IS_TIMERS(vector) false
+#endif
+#ifdef FORGETS
+#define IS_TIMERS(vector) (timer == (vector))
+#endif
+#ifdef ONE_VECTOR
+#define IS_TIMERS(vector) (timer == (vector))
+#endif
+#ifndef IS_TIMERS
+#define IS_TIMERS(vector) (timers & (vector))
+#endif
+
 inline inbox_post(vector, here)
 {
 	d_step { found = (pir & vector) != 0; pir = pir | vector; owed = owed | vector; may[vector]++ };
-	d_step { found = found && timer == vector };
+	d_step { found = found && IS_TIMERS(vector) };
 	if
 	:: found ->
 		handed = handed | vector;
@@ -138,11 +151,15 @@ inline apic_post_timer()
 	opened = false;
 	if
 	:: !on -> /* inbox_post_timer() */
-		timer = lvt;
+		d_step { timer = lvt; timers = timers | lvt };
 		d_step { timer_posted = !(pir & lvt); pir = pir | lvt };
 		if
 		:: timer_posted -> deadline_armed = true /* lapic_notify_at() */
+#ifdef FORGETS
 		:: else -> timer = 0
+#else
+		:: else
+#endif
 		fi
 	:: else
 	fi;
@@ -158,7 +175,9 @@ inline vcpu_take_timer()
 	d_step { look = true; timer_posted = false };
 	d_step { deadline_armed = false; opened = irr_notify };        /* lapic_notify_stop() */
 	d_step { found = (pir & timer) != 0; pir = pir & ~timer }; /* inbox_unpost_timer() */
+#ifdef FORGETS
 	timer = 0;
+#endif
 #ifndef NO_AWAIT
 	if
 	:: opened -> cpu_await_notification()
@@ -285,9 +304,7 @@ inline write_timer()
 		fi;
 		due = false; past = false; wrote = false; armed = true;
 		if
-#if !(POSTS_T + RINGS)
 		:: armed = false /* it wrote 0 */
-#endif
 		:: VECTORS > 1 -> lvt = T + U - lvt
 		:: true
 		fi
