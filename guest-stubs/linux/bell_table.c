@@ -90,15 +90,19 @@ static void open_ports(enum bh_route route, unsigned cpus)
 		}
 }
 
-/* Adds up what the ports count. */
+/* Adds up what the ports count; what one port has lost another one's surplus does not make good. */
 static void add_up(struct row *row)
 {
 	row->rung = row->coalesced = row->consumed = row->stranded = row->port_misdirected = 0;
-	row->accepted = row->refused = row->answered_coalesced = 0;
+	row->accepted = row->refused = row->answered_coalesced = row->lost = row->doubled = 0;
 	memset(row->share, 0, sizeof(row->share));
 	for (unsigned i = 0; i < DRIVERS * queues; i++) {
 		struct doorbell_stat stat = port_stat(files[i % DRIVERS][i / DRIVERS]);
 
+		uint64_t due = stat.rung - stat.coalesced, found = stat.consumed + stat.pending;
+
+		row->lost += due > found ? due - found : 0;
+		row->doubled += found > due ? found - due : 0;
 		row->rung += stat.rung;
 		row->coalesced += stat.coalesced;
 		row->consumed += stat.consumed;
@@ -263,10 +267,6 @@ static void run_row(struct row *row)
 	close_ports(row);
 	close(vm);
 
-	if (row->rung - row->coalesced > row->stranded + row->consumed)
-		row->lost = row->rung - row->coalesced - row->stranded - row->consumed;
-	if (row->consumed + row->stranded > row->rung - row->coalesced)
-		row->doubled = row->consumed + row->stranded - (row->rung - row->coalesced);
 	printf("# %s, %s: %lu steps of %s\n", route_name[row->route], row->look, steps, program);
 	/* The line of vcpu0 goes to CPU 0 whatever its entry says, so the driver lets nobody move it. */
 	check(!steps == (row->route == BH_ROUTE_VCPU0),
