@@ -2,6 +2,7 @@
 """Makes the guests' initial RAM disk: busybox, the driver and the files of tests/linux/root, as a cpio archive (newc)."""
 import os
 import pathlib
+import threading
 
 from tests.linux import module, packages
 
@@ -44,7 +45,7 @@ def write():
     """build/linux/initrd, replaced only if it changes: runs at the same time may read it."""
     data = make(module.files())
     if not TARGET.is_file() or TARGET.read_bytes() != data:
-        fresh = TARGET.with_suffix(f".{os.getpid()}")
+        fresh = TARGET.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         fresh.write_bytes(data)
         fresh.replace(TARGET)
     return TARGET
