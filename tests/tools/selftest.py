@@ -9,6 +9,7 @@ from tests.bench import run as bench
 from tests.emu import check, console, machine, scenario
 from tests.emu import run as scenarios
 from tests.lint import tree
+from tests.linux import module, packages
 from tests.tools import programs
 from tests.tools.report import FAILED, PASSED, SHOWN, Report, Result, excerpt
 
@@ -199,6 +200,29 @@ class Bench(unittest.TestCase):
         self.assertEqual(judged_ports("100", "110", "105", "100"), [])
         self.assertEqual(len(judged_ports("100", "111", "105", "100")), len(bench.COSTS))
         self.assertEqual(len(judged_ports("100", "100")), 1)
+
+
+class Driver(unittest.TestCase):
+    """Without headers of exactly the kernel's version what needs the driver is skipped, and says why."""
+
+    def why_not(self, status, complaint, found, driver="yes"):
+        done = mock.Mock(returncode=status, stderr=complaint)
+        item = scenario.Scenario("self", {"guests": "net:linux", "driver": driver}, machine.Machine())
+        module.unavailable.cache_clear()
+        with mock.patch.object(packages, "why_not", return_value=None), \
+             mock.patch.object(machine.Machine, "why_not", return_value=None), \
+             mock.patch.object(module, "version", return_value=("6.1.0-9", "6.1.9-1")), \
+             mock.patch.object(module.subprocess, "run", return_value=done), \
+             mock.patch.object(module, "installed", return_value=found):
+            why = item.why_not()
+        module.unavailable.cache_clear()
+        return why
+
+    def test_headers(self):
+        self.assertIsNone(self.why_not(0, "", "6.1.9-1"))
+        self.assertIn("6.1.8-1", self.why_not(0, "", "6.1.8-1"))
+        self.assertIn("E: no package", self.why_not(1, "E: no package\nmore", ""))
+        self.assertIsNone(self.why_not(1, "E: no package", "", driver="no"))
 
 
 def run_all():
