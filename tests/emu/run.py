@@ -79,7 +79,7 @@ def run_scenario(item):
                 faults, lines = NATIVE.get(key, lambda: run_native(item, where))
                 faults = faults or check.native_faults(item.stub[guest], seen.guests.get(guest, []), lines)
                 serial = "\n".join(lines) if faults else serial
-            if item.apic and not faults:
+            if item.compared and not faults:
                 faults = backend_faults(item, seen)
         except (FileNotFoundError, ValueError, RuntimeError) as error:
             return [Result(item.name, FAILED, str(error))]

@@ -62,6 +62,7 @@ class Scenario:
         self.native = self.keys.get("native") == "yes"
         self.long = self.keys.get("long") == "yes"
         self.apic = self.keys.get("apic")
+        self.compared = bool(self.apic) and self.keys.get("backends") == "yes"
         self.summary = words(self.keys["summary"]) if "summary" in self.keys else self.guests
         for key in self.keys:
             if key.split(".")[0] not in KEYS:
