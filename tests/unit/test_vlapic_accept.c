@@ -309,6 +309,27 @@ static void resync_after_the_hardware(void **state)
 	assert_int_equal(vlapic_highest_irr(v), 32 + 4);
 }
 
+static void tightened_summaries_are_exact(void **state)
+{
+	struct lapic l;
+	struct vlapic *v = lapic_on(&l);
+
+	(void)state;
+	for (unsigned int word = 0; word < 8; word++) {
+		v->page->slot[IRR + word].low = word == 7 || word == 1 ? 1u << word : 0;
+		v->page->slot[ISR + word].low = word == 3 ? 0x80000000 : 0;
+	}
+	vlapic_resync(v);
+	vlapic_tighten(v);
+	assert_int_equal(v->irr_words, 1 << 7 | 1 << 1);
+	assert_int_equal(v->isr_words, 1 << 3);
+	assert_int_equal(vlapic_highest_irr(v), 7 * 32 + 7);
+	v->page->slot[IRR + 7].low = v->page->slot[IRR + 1].low = v->page->slot[ISR + 3].low = 0;
+	vlapic_tighten(v);
+	assert_int_equal(v->irr_words | v->isr_words, 0);
+	assert_int_equal(vlapic_pending(v), -1);
+}
+
 /* The processor has ended a vector by itself, and tells of one that is level-triggered. */
 static void ended_by_the_hardware(void **state)
 {
@@ -429,6 +450,7 @@ int main(void)
 		cmocka_unit_test(the_whole_inbox_at_once),
 		cmocka_unit_test(who_notifies),
 		cmocka_unit_test(resync_after_the_hardware),
+		cmocka_unit_test(tightened_summaries_are_exact),
 		cmocka_unit_test(ended_by_the_hardware),
 		cmocka_unit_test(random_walk),
 	};
