@@ -14,7 +14,7 @@ enum log_level { LOG_HV, LOG_GUEST, LOG_CONFIG };
 
 /*
  * Writes one line, "[  0.123456] hv: text". Any CPU, not under another spinlock's protection for long: it takes the
- * console's own lock, which nests inside nothing. printf subset: %s %c %d %i %u %x %p %%, l, ll, z, width, '-', '0'.
+ * console's own lock, which nests inside nothing. printf subset: %s %u %x %%, l, ll, z, width, '-', '0'.
  */
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -80,7 +80,7 @@ void kernel_main(const struct boot_info *boot)
 {
 	read_configuration(boot);
 	machine_init(boot);
-	log_line(LOG_HV, "Bellhop, doorbell ABI %d, TSC %lu kHz, %lu MiB free", BH_ABI_VERSION, tsc_hz / 1000,
+	log_line(LOG_HV, "Bellhop, doorbell ABI %u, TSC %lu kHz, %lu MiB free", BH_ABI_VERSION, tsc_hz / 1000,
 	         memory_free_bytes() >> 20);
 	virt_pick(config.apic);
 	smp_start(run_cpu);

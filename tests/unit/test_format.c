@@ -24,33 +24,20 @@ static void plain_conversions(void **state)
 {
 	(void)state;
 	SAME("nothing");
-	SAME("%s and %c and 100 %%", "text", 'x');
-	SAME("%d %i %u %x", -1, 42, 4000000000u, 0xdeadbeefu);
-	SAME("%ld %lu %lx", INT64_MIN, UINT64_MAX, UINT64_MAX);
-	SAME("%lld %llu %llx", (long long)INT64_MIN, 0ull, 1ull << 63);
+	SAME("%s and 100 %%", "text");
+	SAME("%u %u %x %x", 0u, 4000000000u, 0u, 0xdeadbeefu);
+	SAME("%lu %lx", UINT64_MAX, UINT64_MAX);
+	SAME("%llu %llx", 0ull, 1ull << 63);
 	SAME("%zu %zx", SIZE_MAX, (size_t)0);
-	SAME("%d %d", INT32_MIN, INT32_MAX);
-	SAME("%p", (void *)(uintptr_t)0xfee00000);
 }
 
 static void widths(void **state)
 {
 	(void)state;
-	SAME("[%5d] [%-5d] [%05d]", -42, -42, -42);
 	SAME("[%5u] [%-5u] [%05u]", 123456, 7, 7);
 	SAME("[%8x] [%-8x] [%08x] [%016lx]", 0xabc, 0xabc, 0xabc, 1ul);
 	SAME("[%6s] [%-6s] [%2s]", "abc", "abc", "abc");
-	SAME("[%.2s] [%.9s] [%.0s] [%6.2s] [%-6.*s]", "abc", "abc", "abc", "abc", 1, "abc");
-}
-
-static void text_of_given_length_needs_no_end(void **state)
-{
-	const char open[3] = { 'a', 'b', 'c' };
-	char out[8];
-
-	(void)state;
-	assert_int_equal(format_text(out, sizeof(out), "%.*s", 3, open), 3);
-	assert_string_equal(out, "abc");
+	SAME("[%020lu] [%3lu] [%-24lx]", UINT64_MAX, UINT64_MAX, UINT64_MAX);
 }
 
 static void every_size_is_respected(void **state)
@@ -60,7 +47,7 @@ static void every_size_is_respected(void **state)
 	(void)state;
 	for (size_t size = 0; size < sizeof(out); size++) {
 		memset(out, '#', sizeof(out));
-		assert_int_equal(format_text(out, size, "%s%d", "abcdef", 12), 8);
+		assert_int_equal(format_text(out, size, "%s%u", "abcdef", 12u), 8);
 		if (size)
 			assert_int_equal(strlen(out), size - 1 < 8 ? size - 1 : 8);
 		assert_memory_equal(out, "abcdef12", size ? strlen(out) : 0);
@@ -71,7 +58,7 @@ static void every_size_is_respected(void **state)
 
 static void odd_formats_are_shown_as_they_stand(void **state)
 {
-	const char *volatile unknown = "a %d %q %d";
+	const char *volatile unknown = "a %u %q %u";
 	const char *volatile cut = "50%";
 	const char *volatile null = NULL;
 	char out[32];
@@ -81,7 +68,7 @@ static void odd_formats_are_shown_as_they_stand(void **state)
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 #pragma GCC diagnostic ignored "-Wformat-security"
 	format_text(out, sizeof(out), unknown, 1, 2);
-	assert_string_equal(out, "a 1 %q %d");
+	assert_string_equal(out, "a 1 %q %u");
 	format_text(out, sizeof(out), cut);
 	assert_string_equal(out, "50%");
 #pragma GCC diagnostic pop
@@ -94,7 +81,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plain_conversions),
 		cmocka_unit_test(widths),
-		cmocka_unit_test(text_of_given_length_needs_no_end),
 		cmocka_unit_test(every_size_is_respected),
 		cmocka_unit_test(odd_formats_are_shown_as_they_stand),
 	};
