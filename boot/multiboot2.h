@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What GRUB tells us, checked and in one structure. Pure C: the host's tests use it as it is. */
-#ifndef BOOT_MULTIBOOT2_H
-#define BOOT_MULTIBOOT2_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -42,5 +41,3 @@ const char *multiboot2_parse(const void *info, size_t limit, struct boot_info *b
 
 /* kernel/main.c: the boot CPU, on its own stack, once it can log and measure time. It calls machine_init(). */
 void kernel_main(const struct boot_info *boot);
-
-#endif

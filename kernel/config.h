@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The configuration: the hypervisor's own options and one line per GRUB module. Pure parsers, host-tested. */
-#ifndef KERNEL_CONFIG_H
-#define KERNEL_CONFIG_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -58,5 +57,3 @@ bool config_options(struct config *config, const char *line, char *error);
 bool config_add_module(struct config *config, const char *line, const void *image, size_t size, char *error);
 /* After the last line: peers must be mutual, the VMs of modules exist, the CPUs of VMs too. */
 bool config_check(struct config *config, unsigned cpus, char *error);
-
-#endif

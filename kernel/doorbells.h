@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Doorbells between the VMs: the steps of kernel/vic/doorbell.h put in order, with the lock and the waiting. */
-#ifndef KERNEL_DOORBELLS_H
-#define KERNEL_DOORBELLS_H
+#pragma once
 
 #include <stdint.h>
 
@@ -30,5 +29,3 @@ void doorbells_tick(struct vm *vm);
 
 /* The VM has ended: its peers' rings fail from now on. Any CPU, holding no lock. */
 void doorbells_gone(struct vm *vm);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* From an exit to its handler. */
-#ifndef KERNEL_EXIT_H
-#define KERNEL_EXIT_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -40,5 +39,3 @@ enum guest_result guest_translate(struct vcpu *v, const struct gwalk_cpu *cpu, u
 /* Copies from, or with GWALK_WRITE to, guest-linear RAM, page by page; size at most 16 bytes. */
 enum guest_result guest_copy(struct vcpu *v, const struct gwalk_cpu *cpu, uint64_t linear, void *bytes,
                              unsigned size, unsigned access);
-
-#endif

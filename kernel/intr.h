@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Interrupts of a VM: from lines, messages and doorbells into the inboxes of its VCPUs. */
-#ifndef KERNEL_INTR_H
-#define KERNEL_INTR_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -57,5 +56,3 @@ void intr_tick(struct vm *vm);
  * inbox before it enters a guest. Any CPU.
  */
 void vcpu_notify(struct vcpu *v, uint8_t vector);
-
-#endif

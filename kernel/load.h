@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Loads a guest, multiboot (version 1) or Linux, into guest RAM. Pure: bytes in, bytes out. */
-#ifndef KERNEL_LOAD_H
-#define KERNEL_LOAD_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -54,5 +53,3 @@ bool load_is_linux(const void *image, size_t size);
  */
 const char *load_linux(const struct load_request *request, struct virt_start *start);
 const char *load_multiboot(const struct load_request *request, struct virt_start *start);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Log lines on the machine's console: a time, and a level that says who is to blame. */
-#ifndef KERNEL_LOG_H
-#define KERNEL_LOG_H
+#pragma once
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,5 +33,3 @@ _Noreturn void panic(const char *fmt, ...) __attribute__((format(printf, 1, 2)))
 /* vsnprintf() of the same subset. Returns the length that the whole text has; always terminated if size > 0. */
 int format_text(char *buffer, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int format_list(char *buffer, size_t size, const char *fmt, va_list args);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A ticket lock: CPUs get it in the order in which they asked. */
-#ifndef KERNEL_SPINLOCK_H
-#define KERNEL_SPINLOCK_H
+#pragma once
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -34,5 +33,3 @@ static inline void spinlock_unlock(struct spinlock *lock)
 
 	atomic_store_explicit(&lock->serving, ticket + 1, memory_order_release);
 }
-
-#endif

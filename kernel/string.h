@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The few functions of <string.h> that a freestanding C compiler may call or that a parser needs. */
-#ifndef KERNEL_STRING_H
-#define KERNEL_STRING_H
+#pragma once
 
 #include <stddef.h>
 
@@ -11,5 +10,3 @@ int memcmp(const void *a, const void *b, size_t n);
 size_t strlen(const char *s);
 int strcmp(const char *a, const char *b);
 int strncmp(const char *a, const char *b, size_t n);
-
-#endif

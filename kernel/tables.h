@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ACPI tables and an MP table for a guest, written into its memory below 1 MiB. Pure: bytes only. */
-#ifndef KERNEL_TABLES_H
-#define KERNEL_TABLES_H
+#pragma once
 
 #include <stdint.h>
 
@@ -18,5 +17,3 @@ struct tables_setup {
 
 /* `ram` is guest-physical 0; TABLES_BASE to TABLES_END is written. */
 void tables_write(uint8_t *ram, const struct tables_setup *setup);
-
-#endif

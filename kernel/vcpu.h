@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Running VCPUs: the loop of a physical CPU, and what happens between an exit and the next entry. */
-#ifndef KERNEL_VCPU_H
-#define KERNEL_VCPU_H
+#pragma once
 
 #include <stdint.h>
 
@@ -92,5 +91,3 @@ void vcpu_fault(struct vcpu *v, uint8_t vector, int32_t error);
 #define FAULT_UD 6
 #define FAULT_GP 13
 #define FAULT_PF 14
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A VM and its VCPUs: who owns what, and which lock guards what. */
-#ifndef KERNEL_VM_H
-#define KERNEL_VM_H
+#pragma once
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -125,5 +124,3 @@ void vm_stopped(struct vm *vm);
 
 /* Boot CPU: makes a VM from its configuration: memory, VCPUs, devices, the loaded image. Refuses what cannot be. */
 struct vm *vm_create(const struct config *config, const struct config_vm *from);
-
-#endif

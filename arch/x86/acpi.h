@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Which CPUs the machine has, by ACPI. Pure C: memory is reached through a function; the host's tests give theirs. */
-#ifndef ARCH_X86_ACPI_H
-#define ARCH_X86_ACPI_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -22,5 +21,3 @@ typedef const void *acpi_map(uint64_t address, size_t size);
  * or what is wrong, in words that fit behind "ACPI: ".
  */
 const char *acpi_find_cpus(const void *start, size_t size, acpi_map *map, struct acpi_cpus *cpus);
-
-#endif

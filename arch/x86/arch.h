@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the kernel knows of the physical machine, whoever made its virtualisation extension. */
-#ifndef ARCH_X86_ARCH_H
-#define ARCH_X86_ARCH_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -127,5 +126,3 @@ _Noreturn void cpu_stop(void);
 
 /* Makes every other CPU halt for good, by NMI, whatever it does. Any CPU; returns before they have. */
 void cpu_stop_others(void);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files that set the machine up offer each other; the kernel knows arch.h and virt.h only. */
-#ifndef ARCH_X86_BOOT_H
-#define ARCH_X86_BOOT_H
+#pragma once
 
 #include "arch/x86/arch.h"
 #include "boot/multiboot2.h"
@@ -90,5 +89,3 @@ void console_interrupt(uint8_t vector);
 
 /* COM1 at 115,200 baud, 8n1, polled; without a UART the console is silent. Boot CPU, before the log's first line. */
 void console_init(void);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* CPUID as guests see it: the physical processor's leaves behind masks of what this platform has. */
-#ifndef ARCH_X86_CPUID_H
-#define ARCH_X86_CPUID_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,5 +23,3 @@ void cpuid_guest(const struct cpuid_view *view, uint32_t leaf, uint32_t subleaf,
 /* The same from any source: pure, for tests. */
 void cpuid_filter(const struct cpuid_view *view, cpuid_source source, uint32_t leaf, uint32_t subleaf,
                   uint32_t out[4]);
-
-#endif

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Control registers, MSRs, CPUID bits and vectors of the physical CPU, as far as the hypervisor's own set-up
  * needs them. */
-#ifndef ARCH_X86_CPUREG_H
-#define ARCH_X86_CPUREG_H
+#pragma once
 
 #define CR0_PE (1u << 0)
 #define CR0_MP (1u << 1)
@@ -50,5 +49,3 @@
 #define SELECTOR_CODE 0x08
 #define SELECTOR_DATA 0x10
 #define SELECTOR_TSS  0x18
-
-#endif

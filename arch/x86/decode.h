@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The decoder for instructions that touch emulated memory: bytes in, one plain struct out. */
-#ifndef ARCH_X86_DECODE_H
-#define ARCH_X86_DECODE_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -98,5 +97,3 @@ struct insn {
  * decode_error and leaves `out` undefined. Any CPU, no lock, no state.
  */
 int decode_insn(const uint8_t *bytes, size_t available, enum decode_mode mode, struct insn *out);
-
-#endif

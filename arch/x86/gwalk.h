@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The guest's own page tables, walked in software: guest-linear to guest-physical. */
-#ifndef ARCH_X86_GWALK_H
-#define ARCH_X86_GWALK_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -45,5 +44,3 @@ struct gwalk_cpu {
  */
 enum gwalk_result gwalk(const struct gwalk_cpu *cpu, const struct vm *vm, uint64_t linear, unsigned access,
                         uint64_t *gpa, uint32_t *error_code);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Instructions that C has no words for. */
-#ifndef ARCH_X86_INSN_H
-#define ARCH_X86_INSN_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -75,5 +74,3 @@ struct descriptor_table {
 	uint16_t limit;
 	uint64_t base;
 } __attribute__((packed));
-
-#endif

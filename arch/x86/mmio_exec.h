@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a decoded instruction does, with the memory access itself left to the caller. */
-#ifndef ARCH_X86_MMIO_EXEC_H
-#define ARCH_X86_MMIO_EXEC_H
+#pragma once
 
 #include "arch/x86/decode.h"
 
@@ -60,5 +59,3 @@ bool insn_is_over(const struct insn *insn, const struct insn_cpu *cpu);
  * operation has more to do.
  */
 uint64_t insn_finish(const struct insn *insn, struct insn_cpu *cpu, uint64_t value);
-
-#endif

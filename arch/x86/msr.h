@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Which MSRs a guest has, and who answers for each. An MSR without a rule does not exist: #GP. */
-#ifndef ARCH_X86_MSR_H
-#define ARCH_X86_MSR_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -30,5 +29,3 @@ const struct msr_rule *msr_find(uint32_t index);
 
 /* A write to an MSR_CONST register. False: #GP. */
 bool msr_const_write(const struct msr_rule *rule, uint64_t value);
-
-#endif

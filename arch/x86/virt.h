@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* All that the rest of the hypervisor knows about VT-x or SVM: plain exits and one table of operations. */
-#ifndef ARCH_X86_VIRT_H
-#define ARCH_X86_VIRT_H
+#pragma once
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -225,5 +224,3 @@ extern const struct virt_ops *virt;
 
 /* Boot CPU, once: picks the backend and how far it plays the LAPIC, or refuses with the missing feature's name. */
 void virt_pick(enum virt_apic wanted);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* From TSC ticks to counts of a slower clock and back, without overflow for any 64-bit elapsed time. */
-#ifndef KERNEL_DEV_CLOCK_H
-#define KERNEL_DEV_CLOCK_H
+#pragma once
 
 #include <stdint.h>
 
@@ -16,5 +15,3 @@ static inline uint64_t clock_ticks(uint64_t count, uint64_t hz, uint64_t rate)
 {
 	return count / rate * hz + (count % rate * hz + rate - 1) / rate;
 }
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A VM's platform but for its interrupt controllers: serial port, clocks, power, test device. */
-#ifndef KERNEL_DEV_PLATFORM_H
-#define KERNEL_DEV_PLATFORM_H
+#pragma once
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -114,5 +113,3 @@ void platform_receive(struct vm *vm, char c);
 
 /* Writes the unfinished last line of serial output, if there is one. */
 void platform_flush(struct vm *vm);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ACPI fixed hardware: PM1a event and control registers, 32-bit PM timer. Pure: time is an argument. */
-#ifndef KERNEL_DEV_VPM_H
-#define KERNEL_DEV_VPM_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -36,5 +35,3 @@ void vpm_tick(struct vpm *p, uint64_t now);
 bool vpm_line(const struct vpm *p);
 /* When vpm_line() will rise by itself, in TSC ticks; UINT64_MAX: never. */
 uint64_t vpm_deadline(const struct vpm *p);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* An MC146818 clock with 128 bytes of CMOS, behind ports 0x70 and 0x71. Pure: time is an argument. */
-#ifndef KERNEL_DEV_VRTC_H
-#define KERNEL_DEV_VRTC_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,5 +32,3 @@ void vrtc_tick(struct vrtc *r, uint64_t now);
 bool vrtc_line(const struct vrtc *r);
 /* When vrtc_line() will rise by itself, in TSC ticks; UINT64_MAX: never. Call after vrtc_tick(). */
 uint64_t vrtc_deadline(const struct vrtc *r);
-
-#endif

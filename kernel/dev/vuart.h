@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A 16550A UART whose line is infinitely fast: what is written is sent, what arrives has arrived. Pure. */
-#ifndef KERNEL_DEV_VUART_H
-#define KERNEL_DEV_VUART_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,5 +32,3 @@ void vuart_receive(struct vuart *u, uint8_t byte);
 bool vuart_has_room(const struct vuart *u);
 /* The level of the ISA interrupt line. */
 bool vuart_line(const struct vuart *u);
-
-#endif

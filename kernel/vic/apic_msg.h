@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What travels between interrupt controllers: one interrupt message, from an ICR, an IOAPIC entry or a doorbell. */
-#ifndef VIC_APIC_MSG_H
-#define VIC_APIC_MSG_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,5 +38,3 @@ struct apic_msg {
 	bool deassert; /* INIT level de-assert, the only message that has it */
 	bool wide;     /* dest is 32 bits: the sender is in x2APIC mode */
 };
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The local APIC's registers: slots, fields beneath them, and the page they live in. */
-#ifndef VIC_APIC_REGS_H
-#define VIC_APIC_REGS_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -131,5 +130,3 @@ static inline uint8_t apic_page_ppr(const struct apic_page *page)
 		isr = __atomic_load_n(&page->slot[APIC_ISR + word].low, __ATOMIC_RELAXED);
 	return apic_ppr(tpr, isr ? word * 32 + 31 - __builtin_clz(isr) : -1);
 }
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Doorbells: the ports of one VM, their pending bits in guest memory, and what a ring sets off. */
-#ifndef VIC_DOORBELL_H
-#define VIC_DOORBELL_H
+#pragma once
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -211,5 +210,3 @@ int64_t db_stat(const struct db_vm *db, uint64_t port, uint64_t which);
 
 /* Adds one misdirected upcall to the port (DB_NO_PORT: to none) and to the VCPU that holds the bit. Any CPU. */
 void db_count_misdirected(struct db_vm *db, uint32_t port, unsigned vcpu);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What doorbell.c and doorbell_ports.c share; nobody else includes it. */
-#ifndef VIC_DOORBELL_PRIV_H
-#define VIC_DOORBELL_PRIV_H
+#pragma once
 
 #include "doorbell.h"
 
@@ -27,5 +26,3 @@ static inline _Atomic uint64_t *shared(uint64_t *word)
 {
 	return (_Atomic uint64_t *)word;
 }
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* How a message finds its VCPUs: decoding the ICR, matching destinations, lowest-priority arbitration. */
-#ifndef VIC_ICR_H
-#define VIC_ICR_H
+#pragma once
 
 #include "apic_msg.h"
 #include "apic_regs.h"
@@ -80,5 +79,3 @@ static inline uint32_t apic_bus_plain(const struct apic_bus *bus, uint64_t icr,
 
 /* That arbitration alone: one VCPU of a set that is not empty, as a bit mask. Any CPU, no lock. */
 uint32_t apic_bus_arbitrate(struct apic_bus *bus, uint32_t among);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A VCPU's inbox: where everybody but its own CPU leaves interrupts for it. */
-#ifndef VIC_INBOX_H
-#define VIC_INBOX_H
+#pragma once
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -234,5 +233,3 @@ static inline bool inbox_unpost_timer(struct inbox *in)
 
 	return atomic_fetch_and(&in->pid.pir[in->timer / 64], ~bit) & bit;
 }
-
-#endif

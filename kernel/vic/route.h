@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Routes: where a doorbell's bit goes, which interrupt it raises, and the callback lines that some of them use. */
-#ifndef VIC_ROUTE_H
-#define VIC_ROUTE_H
+#pragma once
 
 #include <stdint.h>
 
@@ -61,5 +60,3 @@ uint32_t route_follow(struct route_lines *lines, struct db_vm *db, const struct 
  */
 uint32_t route_targets(const struct route_lines *lines, const struct db_vm *db, unsigned pin,
                        uint32_t targets);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A virtual 82093AA: 40 pins that turn the level of a wire into interrupt messages. */
-#ifndef VIC_VIOAPIC_H
-#define VIC_VIOAPIC_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -104,5 +103,3 @@ uint64_t vioapic_changed(struct vioapic *io);
 
 /* Can an EOI of this vector matter: is it that of an unmasked level entry, or of one with remote IRR set? */
 bool vioapic_is_level_vector(const struct vioapic *io, uint8_t vector);
-
-#endif

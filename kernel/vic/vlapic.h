@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The virtual local APIC of one VCPU. */
-#ifndef VIC_VLAPIC_H
-#define VIC_VLAPIC_H
+#pragma once
 
 #include "apic_msg.h"
 #include "apic_regs.h"
@@ -226,5 +225,3 @@ struct vlapic_effect vlapic_lint(struct vlapic *v, unsigned int pin, bool high);
 
 /* Does the 8259's INTR reach the CPU? LAPIC disabled in IA32_APIC_BASE, or LINT0 unmasked in mode ExtINT. */
 bool vlapic_extint_open(const struct vlapic *v);
-
-#endif

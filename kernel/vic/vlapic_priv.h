@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files of the virtual LAPIC share with each other and with nobody else. Owner CPU, all of it. */
-#ifndef VIC_VLAPIC_PRIV_H
-#define VIC_VLAPIC_PRIV_H
+#pragma once
 
 #include "vlapic.h"
 
@@ -33,5 +32,3 @@ void vlapic_timer_write(struct vlapic *v, unsigned int slot, uint32_t value, uin
 
 /* The current-count register. */
 uint32_t vlapic_timer_count(struct vlapic *v, uint64_t now);
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A virtual pair of 8259A, wired as in a PC: the slave's INT is the master's IR2. */
-#ifndef VIC_VPIC_H
-#define VIC_VPIC_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -71,5 +70,3 @@ bool vpic_intr(const struct vpic *pic);
  * be up again after it: an edge-triggered input (an IOAPIC's ExtINT entry) must be shown a low level in between.
  */
 uint8_t vpic_ack(struct vpic *pic);
-
-#endif

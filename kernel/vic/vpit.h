@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A virtual 8254, and the bits of port 0x61 that belong to its channel 2. */
-#ifndef VIC_VPIT_H
-#define VIC_VPIT_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -85,5 +84,3 @@ struct vpit_edges vpit_tick(struct vpit *pit, uint64_t now);
  * these two ticks apart; the caller bounds how often it lets itself be woken.
  */
 uint64_t vpit_deadline(struct vpit *pit, uint64_t now);
-
-#endif

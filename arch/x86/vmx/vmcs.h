@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The VMCS by its manual names: field encodings and control bits, only those that are used here. */
-#ifndef ARCH_X86_VMX_VMCS_H
-#define ARCH_X86_VMX_VMCS_H
+#pragma once
 
 /* SDM vol. 3, "Field Encoding in VMCS". Segment fields come in the order of enum virt_seg, two apart. */
 enum vmcs_field {
@@ -194,5 +193,3 @@ enum vmcs_field {
 #define REASON_WBINVD              54
 #define REASON_APIC_WRITE          56
 #define REASON_ENTRY_FAILED        (1u << 31)
-
-#endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files of the VT-x backend share. Nothing outside this folder includes it. */
-#ifndef ARCH_X86_VMX_VMX_H
-#define ARCH_X86_VMX_VMX_H
+#pragma once
 
 #include <stddef.h>
 
@@ -218,5 +217,3 @@ uint64_t regs_msr_bitmap(bool x2apic);
 /* Fills the CPU with this VCPU's live MSRs, or the other way round. */
 void regs_live_load(const struct vmx_vcpu *b);
 void regs_live_save(struct vmx_vcpu *b);
-
-#endif
