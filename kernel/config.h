@@ -2,9 +2,7 @@
 /* The configuration: the hypervisor's own options and one line per GRUB module. Pure parsers, host-tested. */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 #include "kernel/vic/abi.h"
 #include "kernel/vic/apic_msg.h"

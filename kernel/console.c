@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Who gets what is typed on the machine's serial line: one VM's serial port, the next one's after three Ctrl-A. */
-#include "arch/x86/arch.h"
-#include "kernel/dev/platform.h"
 #include "kernel/log.h"
 #include "kernel/vm.h"
 

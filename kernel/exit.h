@@ -2,9 +2,6 @@
 /* From an exit to its handler. */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "arch/x86/gwalk.h"
 
 struct vcpu;

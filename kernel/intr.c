@@ -2,7 +2,6 @@
 /* The glue between the pure interrupt controllers: under chip_lock it decides, into the inboxes it acts. */
 #include "kernel/intr.h"
 
-#include "arch/x86/arch.h"
 #include "kernel/dev/clock.h"
 #include "kernel/doorbells.h"
 #include "kernel/vcpu.h"

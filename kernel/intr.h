@@ -2,9 +2,6 @@
 /* Interrupts of a VM: from lines, messages and doorbells into the inboxes of its VCPUs. */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "kernel/vic/doorbell.h"
 
 struct vm;

@@ -2,8 +2,6 @@
 /* The loader of multiboot guests. Names and rules as in the Multiboot Specification 0.6.96 and the ELF specification. */
 #include "kernel/load.h"
 
-#include <stdbool.h>
-
 #include "kernel/string.h"
 
 #define SEARCH_BYTES   8192u

@@ -2,9 +2,7 @@
 /* Loads a guest, multiboot (version 1) or Linux, into guest RAM. Pure: bytes in, bytes out. */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 #include "arch/x86/virt.h"
 

@@ -2,9 +2,6 @@
 /* The log: lines of one writer at a time, and the two ways to stop with a message. */
 #include "kernel/log.h"
 
-#include <stdatomic.h>
-
-#include "arch/x86/arch.h"
 #include "kernel/spinlock.h"
 
 #define LINE_SIZE  320

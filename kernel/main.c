@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* From the machine as the boot path left it to running VMs: configuration, CPUs, VMs, in that order. */
-#include "arch/x86/arch.h"
-#include "arch/x86/virt.h"
 #include "boot/multiboot2.h"
-#include "kernel/config.h"
 #include "kernel/log.h"
 #include "kernel/vcpu.h"
-#include "kernel/vm.h"
 
 /* Set by the boot CPU when every VM is made; release, so that the others see the VMs. */
 static _Atomic bool vms_are_made;

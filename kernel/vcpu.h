@@ -2,9 +2,6 @@
 /* Running VCPUs: the loop of a physical CPU, and what happens between an exit and the next entry. */
 #pragma once
 
-#include <stdint.h>
-
-#include "arch/x86/arch.h"
 #include "kernel/vm.h"
 
 /*

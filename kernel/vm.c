@@ -2,7 +2,6 @@
 /* A VM's making and its end. */
 #include "kernel/vm.h"
 
-#include "arch/x86/arch.h"
 #include "arch/x86/cpuid.h"
 #include "kernel/doorbells.h"
 #include "kernel/intr.h"

@@ -2,11 +2,6 @@
 /* A VM and its VCPUs: who owns what, and which lock guards what. */
 #pragma once
 
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "arch/x86/virt.h"
 #include "kernel/config.h"
 #include "kernel/dev/platform.h"

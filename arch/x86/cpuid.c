@@ -10,8 +10,6 @@
  */
 #include "arch/x86/cpuid.h"
 
-#include <stddef.h>
-
 #include "arch/x86/insn.h"
 #include "kernel/string.h"
 #include "kernel/vic/abi.h"

@@ -2,8 +2,6 @@
 /* Picks the virtualisation backend. Another vendor's joins the table here. */
 #include "arch/x86/virt.h"
 
-#include <stddef.h>
-
 #include "kernel/log.h"
 
 extern const struct virt_ops vmx_ops;

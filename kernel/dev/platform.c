@@ -4,7 +4,6 @@
 
 #include "kernel/intr.h"
 #include "kernel/log.h"
-#include "kernel/string.h"
 #include "kernel/vm.h"
 
 #define UART_LINE 4u

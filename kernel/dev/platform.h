@@ -2,10 +2,6 @@
 /* A VM's platform but for its interrupt controllers: serial port, clocks, power, test device. */
 #pragma once
 
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "kernel/dev/vpm.h"
 #include "kernel/dev/vrtc.h"
 #include "kernel/dev/vuart.h"

@@ -4,11 +4,8 @@
 
 #include "apic_msg.h"
 #include "apic_regs.h"
-#include "apic_regs.h"
 
 #include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
 
 /*
  * What a LAPIC shows to the others: enough to match a destination without touching the vlapic. Only the owner's CPU

@@ -2,8 +2,6 @@
 /* The routes as tables of two functions each, and the callback lines. docs/routing.md compares them. */
 #include "route.h"
 
-#include <stddef.h>
-
 static uint32_t places_vcpu0(const struct db_vm *db, unsigned group)
 {
 	(void)db;

@@ -2,8 +2,6 @@
 /* Routes: where a doorbell's bit goes, which interrupt it raises, and the callback lines that some of them use. */
 #pragma once
 
-#include <stdint.h>
-
 #include "abi.h"
 #include "apic_msg.h"
 #include "doorbell.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* A virtual 82093AA: registers, lines, and the decision which pin has a message to send. */
-#include <stddef.h>
 #include "vioapic.h"
 
 #define ID_SHIFT        24

@@ -2,8 +2,6 @@
 /* A virtual 82093AA: 40 pins that turn the level of a wire into interrupt messages. */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
 #include "apic_msg.h"
 
 /* 24 pins for the platform's devices, 16 for the doorbells' callback lines. */

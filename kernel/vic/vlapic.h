@@ -7,10 +7,6 @@
 #include "icr.h"
 #include "inbox.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 /*
  * Owner: everything here belongs to the CPU that runs the VCPU, and every function is for that CPU alone. The
  * others read `face` and write the VCPU's inbox. `now` is the guest's TSC; the timer counts at its rate.

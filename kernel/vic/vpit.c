@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* A virtual 8254: the counting element between two CLK pulses is computed, never stepped. */
-#include <stddef.h>
 #include "vpit.h"
 
 #define CONTROL_BCD    0x01

@@ -2,8 +2,6 @@
 /* What the files of the VT-x backend share. Nothing outside this folder includes it. */
 #pragma once
 
-#include <stddef.h>
-
 #include "arch/x86/arch.h"
 #include "arch/x86/virt.h"
 #include "arch/x86/vmx/vmcs.h"

@@ -4,7 +4,6 @@
 
 #include "arch/x86/boot.h"
 #include "arch/x86/cpureg.h"
-#include "arch/x86/insn.h"
 
 /* SDM vol. 3, "Exit Qualification for APIC-Access VM Exits". */
 #define ACCESS_OFFSET 0xfffu
