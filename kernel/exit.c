@@ -80,7 +80,7 @@ APART bool access_msr(struct vcpu *v, bool write)
 			vcpu_fault(v, FAULT_GP, 0);
 		else
 			virt->vcpu_skip(&v->virt, 0);
-		if (effect.does & ~(uint32_t)(VLAPIC_PRIORITY | VLAPIC_FAULT))
+		if (effect.does & ~(uint32_t)VLAPIC_FAULT)
 			intr_effect(v, &effect);
 	} else {
 		msr_exit(v, index, write);

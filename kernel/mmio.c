@@ -34,7 +34,7 @@ static bool device(struct vcpu *v, uint64_t gpa, bool write, uint64_t *value)
 			struct vlapic_effect effect = vlapic_mmio_write(&v->apic, offset, (uint32_t)*value,
 			                                                vcpu_tsc(v));
 
-			if (effect.does & ~(uint32_t)VLAPIC_PRIORITY)
+			if (effect.does)
 				intr_effect(v, &effect);
 		} else {
 			*value = vlapic_mmio_read(&v->apic, aligned, vcpu_tsc(v)) >> part;

@@ -113,11 +113,9 @@ struct vlapic_effect vlapic_base_write(struct vlapic *v, uint64_t value)
 	 */
 	if (from != MODE_DISABLED && to == MODE_DISABLED) {
 		set_registers(v, v->config.id << APIC_XID_SHIFT);
-		e.does |= VLAPIC_TIMER | VLAPIC_PRIORITY | VLAPIC_WIRE;
+		e.does |= VLAPIC_TIMER;
 	} else if (from == MODE_XAPIC && to == MODE_X2APIC) {
 		set_id(v, v->config.id);
-	} else if (from == MODE_DISABLED && to == MODE_XAPIC) {
-		e.does |= VLAPIC_WIRE;
 	}
 	e.does |= vlapic_publish(v);
 	return e;
@@ -251,7 +249,6 @@ void vlapic_end(struct vlapic *v, struct vlapic_effect *e)
 		return;
 	remove(v, APIC_ISR, &v->isr_words, (unsigned int)highest);
 	v->changed = true;
-	e->does |= VLAPIC_PRIORITY;
 	tell_end(v, (unsigned int)highest, e);
 }
 
@@ -280,9 +277,8 @@ static bool lint_is_asserted(struct vlapic *v, unsigned int pin)
 static void lint_assert(struct vlapic *v, unsigned int pin, struct vlapic_effect *e)
 {
 	static const uint16_t does[8] = {
-		[APIC_MODE_FIXED] = VLAPIC_PRIORITY, /* refused, it may still have raised the error interrupt */
-		[APIC_MODE_SMI] = VLAPIC_SMI,        [APIC_MODE_NMI] = VLAPIC_NMI,
-		[APIC_MODE_INIT] = VLAPIC_INIT,      [APIC_MODE_EXTINT] = VLAPIC_EXTINT,
+		[APIC_MODE_NMI] = VLAPIC_NMI,
+		[APIC_MODE_INIT] = VLAPIC_INIT,
 	};
 	uint32_t *lvt = vlapic_reg(v, APIC_LVT_LINT0 + pin);
 	bool level = lint_is_level(*lvt, pin);
@@ -304,7 +300,7 @@ struct vlapic_effect vlapic_lint(struct vlapic *v, unsigned int pin, bool high)
 		return e;
 	/* SDM vol. 3, "Enabling or Disabling the Local APIC": disabled, the pins are INTR and NMI. */
 	if (!vlapic_is_enabled(v))
-		e.does = pin == 0 ? VLAPIC_EXTINT : VLAPIC_NMI;
+		e.does = pin == 0 ? 0 : VLAPIC_NMI;
 	else
 		lint_assert(v, pin, &e);
 	vlapic_remember(v);
@@ -313,15 +309,13 @@ struct vlapic_effect vlapic_lint(struct vlapic *v, unsigned int pin, bool high)
 
 void vlapic_lint_write(struct vlapic *v, unsigned int pin, uint32_t value, struct vlapic_effect *e)
 {
-	bool level = lint_is_level(value, pin), open = vlapic_extint_open(v);
+	bool level = lint_is_level(value, pin);
 
 	/* Remote IRR is undefined but for level-triggered fixed interrupts; left set, it would wedge the pin. */
 	*vlapic_reg(v, APIC_LVT_LINT0 + pin) = level ? value : value & ~APIC_LVT_REMOTE_IRR;
 	if (level && lint_is_asserted(v, pin))
 		lint_assert(v, pin, e);
 	vlapic_remember(v);
-	if (open != vlapic_extint_open(v))
-		e->does |= VLAPIC_WIRE;
 }
 
 /* The 8259's output is active high and passed on while it is high: polarity and trigger mode do not apply. */

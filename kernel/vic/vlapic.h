@@ -41,20 +41,19 @@ struct vlapic {
 
 #define VLAPIC_NEVER UINT64_MAX
 
-/* What the caller has to do next: bits of vlapic_effect.does, several may be set. */
+/*
+ * What the caller has to do next: bits of vlapic_effect.does, several may be set. Not among them: before each entry it looks
+ * at vlapic_pending(), and at vlapic_extint_open() while the 8259's INTR is high.
+ */
 enum vlapic_does {
-	VLAPIC_FAULT = 1 << 0,    /* inject #GP(0); nothing was changed */
-	VLAPIC_EOI = 1 << 1,      /* tell the IOAPICs that `vector` ended */
-	VLAPIC_SEND = 1 << 2,     /* deliver `msg` through the bus */
-	VLAPIC_FACE = 1 << 3,     /* destinations changed: the IOAPICs retry what they hold back */
-	VLAPIC_TIMER = 1 << 4,    /* vlapic_deadline() may have changed */
-	VLAPIC_PRIORITY = 1 << 5, /* vlapic_pending() may have changed: look before the next entry */
-	VLAPIC_MODE = 1 << 6,     /* IA32_APIC_BASE changed: where and how the registers are reached */
-	VLAPIC_WIRE = 1 << 7,     /* vlapic_extint_open() may have changed: look at the 8259 */
-	VLAPIC_NMI = 1 << 8,      /* the VCPU gets an NMI */
-	VLAPIC_INIT = 1 << 9,     /* the VCPU gets an INIT */
-	VLAPIC_SMI = 1 << 10,     /* the VCPU gets an SMI */
-	VLAPIC_EXTINT = 1 << 11,  /* the VCPU takes its vector from the 8259 */
+	VLAPIC_FAULT = 1 << 0, /* inject #GP(0); nothing was changed */
+	VLAPIC_EOI = 1 << 1,   /* tell the IOAPICs that `vector` ended */
+	VLAPIC_SEND = 1 << 2,  /* deliver `msg` through the bus */
+	VLAPIC_FACE = 1 << 3,  /* destinations changed: the IOAPICs retry what they hold back */
+	VLAPIC_TIMER = 1 << 4, /* vlapic_deadline() may have changed */
+	VLAPIC_MODE = 1 << 5,  /* IA32_APIC_BASE changed: where and how the registers are reached */
+	VLAPIC_NMI = 1 << 6,   /* the VCPU gets an NMI */
+	VLAPIC_INIT = 1 << 7,  /* the VCPU gets an INIT */
 };
 
 struct vlapic_effect {
@@ -215,7 +214,7 @@ uint8_t vlapic_take(struct vlapic *v);
 
 /*
  * The wire at LINT0 or LINT1 (`pin`) goes to `high`; an unchanged level is harmless. Fixed interrupts are accepted;
- * NMI, INIT, SMI and ExtINT come back as effects, once per edge.
+ * NMI and INIT come back as effects, once per edge; there is no SMM here, and ExtINT is vlapic_extint_open().
  */
 struct vlapic_effect vlapic_lint(struct vlapic *v, unsigned int pin, bool high);
 

@@ -81,19 +81,15 @@ static uint32_t lvt_mask(struct vlapic *v)
 
 APART void write_svr(struct vlapic *v, uint32_t value, uint64_t now, struct vlapic_effect *e)
 {
-	bool open = vlapic_extint_open(v);
-
 	/* Before the register itself: what the timer owes is accepted still. */
 	if (!(value & APIC_SVR_ENABLED)) {
 		vlapic_timer_write(v, APIC_LVT_TIMER, *vlapic_reg(v, APIC_LVT_TIMER) | APIC_LVT_MASKED, now);
 		for (unsigned int lvt = APIC_LVT_THERMAL; lvt <= APIC_LVT_ERROR; lvt++)
 			*vlapic_reg(v, lvt) |= APIC_LVT_MASKED;
-		e->does |= VLAPIC_TIMER | VLAPIC_PRIORITY;
+		e->does |= VLAPIC_TIMER;
 	}
 	*vlapic_reg(v, APIC_SVR) = value;
 	e->does |= vlapic_publish(v);
-	if (open != vlapic_extint_open(v))
-		e->does |= VLAPIC_WIRE;
 }
 
 /*
@@ -112,7 +108,7 @@ static void send(struct vlapic *v, const struct apic_msg *msg, struct vlapic_eff
 	if (self && has_vector)
 		vlapic_accept(v, msg->vector, false);
 	if (illegal || self) {
-		e->does |= has_vector ? VLAPIC_PRIORITY : VLAPIC_NMI;
+		e->does |= has_vector ? 0 : VLAPIC_NMI;
 	} else {
 		e->does |= VLAPIC_SEND;
 		e->msg = *msg;
@@ -159,10 +155,6 @@ static void write(struct vlapic *v, unsigned int slot, uint32_t value, uint64_t 
 	uint32_t *reg = vlapic_reg(v, slot);
 
 	switch (slot) {
-	case APIC_TPR:
-		*reg = value;
-		e->does = VLAPIC_PRIORITY;
-		break;
 	case APIC_EOI:
 		vlapic_end(v, e);
 		break;
@@ -196,12 +188,12 @@ static void write(struct vlapic *v, unsigned int slot, uint32_t value, uint64_t 
 		vlapic_lint_write(v, slot - APIC_LVT_LINT0, value | lvt_mask(v), e);
 		break;
 	case APIC_LVT_TIMER:
-		e->does = VLAPIC_TIMER | VLAPIC_PRIORITY;
+		e->does = VLAPIC_TIMER;
 		vlapic_timer_write(v, slot, value | lvt_mask(v), now);
 		break;
 	case APIC_TIMER_INITIAL:
 	case APIC_TIMER_DIVIDE:
-		e->does = VLAPIC_TIMER | VLAPIC_PRIORITY;
+		e->does = VLAPIC_TIMER;
 		vlapic_timer_write(v, slot, value, now);
 		break;
 	default:
@@ -236,7 +228,6 @@ struct vlapic_effect vlapic_mmio_write(struct vlapic *v, uint32_t offset, uint32
 			vlapic_remember(v);
 	} else if (!rule->xapic) {
 		vlapic_error(v, APIC_ESR_REGISTER);
-		e.does = VLAPIC_PRIORITY;
 	}
 	return e;
 }

@@ -130,7 +130,7 @@ struct vlapic_effect vlapic_tsc_deadline_write(struct vlapic *v, uint64_t value,
 	v->timer_end = value;
 	v->timer_armed = value != 0;
 	vlapic_tick(v, now);
-	return (struct vlapic_effect){ .does = VLAPIC_TIMER | VLAPIC_PRIORITY };
+	return (struct vlapic_effect){ .does = VLAPIC_TIMER };
 }
 
 uint64_t vlapic_arm(struct vlapic *v, uint32_t msr, uint64_t value, uint64_t now)

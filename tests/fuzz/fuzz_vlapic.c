@@ -62,9 +62,7 @@ UNTRACED static void check(void)
 /* An operation that returns effects: each change has its bit, and no bit is there without reason. */
 UNTRACED static void check_effect(const struct vlapic_effect *e, bool sends)
 {
-	REQUIRE(vlapic_pending(&f.v) == f.old_pending || (e->does & VLAPIC_PRIORITY));
 	REQUIRE(vlapic_deadline(&f.v) == f.old_deadline || (e->does & VLAPIC_TIMER));
-	REQUIRE(vlapic_extint_open(&f.v) == f.old_wire || (e->does & VLAPIC_WIRE));
 	REQUIRE((f.v.face.word != f.old_face) == !!(e->does & VLAPIC_FACE));
 	REQUIRE((f.v.base != f.old_base) == !!(e->does & VLAPIC_MODE));
 	REQUIRE(sends || !(e->does & VLAPIC_SEND));
@@ -262,19 +260,17 @@ static void take(void)
 
 static void lint(unsigned pin, bool high)
 {
-	static const uint32_t signal[8] = {
-		[2] = VLAPIC_SMI, [4] = VLAPIC_NMI, [5] = VLAPIC_INIT, [7] = VLAPIC_EXTINT
-	};
-	uint32_t lvt = old_reg(APIC_LVT_LINT0 + pin), allowed = VLAPIC_PRIORITY;
+	static const uint32_t signal[8] = { [4] = VLAPIC_NMI, [5] = VLAPIC_INIT };
+	uint32_t lvt = old_reg(APIC_LVT_LINT0 + pin), wanted = 0;
 	bool before = lint_asserted(pin, lvt);
 	struct vlapic_effect e = vlapic_lint(&f.v, pin, high);
 	bool edge = !before && lint_asserted(pin, lvt);
 
 	if (edge && !(f.old_base & APIC_BASE_EN))
-		allowed = pin ? VLAPIC_NMI : VLAPIC_EXTINT;
+		wanted = pin ? VLAPIC_NMI : 0;
 	else if (edge && !(lvt & APIC_LVT_MASKED))
-		allowed |= signal[lvt >> APIC_LVT_MODE_SHIFT & 7];
-	REQUIRE(!(e.does & ~allowed) && (e.does | VLAPIC_PRIORITY) == (allowed | VLAPIC_PRIORITY));
+		wanted = signal[lvt >> APIC_LVT_MODE_SHIFT & 7];
+	REQUIRE(e.does == wanted);
 	if (edge && lint_open(lvt))
 		requests(lvt & APIC_LVT_VECTOR, pin == 0 && (lvt & APIC_LVT_LEVEL));
 	check_effect(&e, false);

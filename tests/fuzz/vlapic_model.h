@@ -26,8 +26,6 @@ static struct {
 	uint64_t old_base, old_face;
 	uint64_t old_deadline, old_end;
 	bool old_armed;
-	int old_pending;
-	bool old_wire;
 	/* What the operation does: vectors it requests (and which of them as levels), takes and ends. */
 	uint32_t requests[8], levels[8];
 	int taken, ended;
@@ -109,8 +107,6 @@ UNTRACED static inline void begin(void)
 	f.old_base = f.v.base;
 	f.old_face = f.v.face.word;
 	f.old_deadline = vlapic_deadline(&f.v);
-	f.old_pending = vlapic_pending(&f.v);
-	f.old_wire = vlapic_extint_open(&f.v);
 	f.old_armed = f.armed;
 	f.old_end = f.end;
 	f.reset = false;

@@ -26,7 +26,7 @@ static struct vlapic *timer(struct lapic *l, uint32_t lvt, uint32_t divide, uint
 
 	vlapic_mmio_write(v, DIVIDE, divide, START);
 	vlapic_mmio_write(v, LVT, lvt, START);
-	assert_int_equal(vlapic_mmio_write(v, INITIAL, count, START).does, VLAPIC_TIMER | VLAPIC_PRIORITY);
+	assert_int_equal(vlapic_mmio_write(v, INITIAL, count, START).does, VLAPIC_TIMER);
 	return v;
 }
 
@@ -147,7 +147,7 @@ static void divide_change(void **state)
 			uint64_t now = START + 40 * divisors[a].by;
 
 			assert_int_equal(vlapic_mmio_write(v, DIVIDE, divisors[b].value, now).does,
-			                 VLAPIC_TIMER | VLAPIC_PRIORITY);
+			                 VLAPIC_TIMER);
 			assert_int_equal(vlapic_mmio_read(v, CURRENT, now), 60);
 			assert_true(vlapic_deadline(v) == now + 60 * divisors[b].by);
 		}
@@ -208,8 +208,7 @@ static void tsc_deadline(void **state)
 	assert_true(vlapic_deadline(v) == VLAPIC_NEVER);
 	assert_true(vlapic_tsc_deadline_read(v, START) == 0);
 
-	assert_int_equal(vlapic_tsc_deadline_write(v, START + 500, START).does,
-	                 VLAPIC_TIMER | VLAPIC_PRIORITY);
+	assert_int_equal(vlapic_tsc_deadline_write(v, START + 500, START).does, VLAPIC_TIMER);
 	assert_true(vlapic_tsc_deadline_read(v, START + 499) == START + 500);
 	assert_true(vlapic_deadline(v) == START + 500);
 	assert_int_equal(vlapic_mmio_read(v, CURRENT, START + 100), 0);
@@ -349,7 +348,7 @@ static void armed_alike(void **state)
 			short_ways++;
 			effect = msr == APIC_DEADLINE_MSR ? vlapic_tsc_deadline_write(&other.v, value, now)
 			                                  : vlapic_msr_write(&other.v, msr, value, now);
-			assert_int_equal(effect.does, VLAPIC_TIMER | VLAPIC_PRIORITY);
+			assert_int_equal(effect.does, VLAPIC_TIMER);
 			assert_int_equal(end, vlapic_deadline(&other.v));
 			assert_true(end > now);
 		}
