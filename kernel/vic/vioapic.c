@@ -212,28 +212,13 @@ bool vioapic_is_held(const struct vioapic *io)
 	return io->held;
 }
 
-/* Those of a set of pins whose entry has this vector. */
-static uint64_t of_vector(const struct vioapic *io, uint64_t pins, uint8_t vector)
-{
-	uint64_t found = 0;
-
-	for (; pins; pins &= pins - 1) {
-		if ((io->entry[__builtin_ctzll(pins)] & VIOAPIC_VECTOR) == vector)
-			found |= pins & -pins;
-	}
-	return found;
-}
-
 void vioapic_eoi(struct vioapic *io, uint8_t vector)
 {
 	/* Only level entries are in this set, masked ones too: the mask does not hide an EOI. */
-	io->remote_irr &= ~of_vector(io, io->remote_irr, vector);
-}
-
-bool vioapic_is_level_vector(const struct vioapic *io, uint8_t vector)
-{
-	/* A masked entry with nothing in service has nothing for an EOI to clear. */
-	return of_vector(io, (io->level & io->open) | io->remote_irr, vector);
+	for (uint64_t pins = io->remote_irr; pins; pins &= pins - 1) {
+		if ((io->entry[__builtin_ctzll(pins)] & VIOAPIC_VECTOR) == vector)
+			io->remote_irr &= ~(pins & -pins);
+	}
 }
 
 uint64_t vioapic_changed(struct vioapic *io)

@@ -98,6 +98,3 @@ bool vioapic_entry(const struct vioapic *io, unsigned pin, struct apic_msg *msg)
 
 /* The set of entries in which a write changed a bit since this was last asked. Asking clears it. */
 uint64_t vioapic_changed(struct vioapic *io);
-
-/* Can an EOI of this vector matter: is it that of an unmasked level entry, or of one with remote IRR set? */
-bool vioapic_is_level_vector(const struct vioapic *io, uint8_t vector);

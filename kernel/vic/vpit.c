@@ -369,12 +369,6 @@ void vpit_port61_write(struct vpit *pit, uint8_t value, uint64_t now)
 	channel_gate(&pit->channel[2], value & PORT61_GATE2, now);
 }
 
-bool vpit_out(struct vpit *pit, unsigned channel, uint64_t now)
-{
-	vpit_advance(pit, now);
-	return pit->channel[channel].out;
-}
-
 struct vpit_edges vpit_tick(struct vpit *pit, uint64_t now)
 {
 	const struct vpit_channel *c = &pit->channel[0];

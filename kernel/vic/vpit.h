@@ -68,9 +68,6 @@ void vpit_write(struct vpit *pit, uint16_t port, uint8_t value, uint64_t now);
 uint8_t vpit_port61_read(struct vpit *pit, uint64_t now);
 void vpit_port61_write(struct vpit *pit, uint8_t value, uint64_t now);
 
-/* Level of OUT of a channel, 0 to 2. */
-bool vpit_out(struct vpit *pit, unsigned channel, uint64_t now);
-
 /*
  * Brings channel 0 up to date, and says what its OUT did. The caller drives IRQ 0: if rises is not 0, low and then
  * high; then the level `out`. Periods that went by unseen are one edge, as they are in a controller that has one

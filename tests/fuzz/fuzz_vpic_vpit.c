@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "kernel/vic/vpic.h"
-#include "kernel/vic/vpit.h"
 #include "tests/fuzz/input.h"
+#include "tests/unit/vpit_out.h"
 
 static struct {
 	struct vpic pic;

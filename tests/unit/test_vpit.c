@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include "kernel/vic/vpit.h"
+#include "tests/unit/vpit_out.h"
 
 #define LSB(ch, mode)  (uint8_t)((ch) << 6 | 0x10 | (mode) << 1)
 #define BOTH(ch, mode) (uint8_t)((ch) << 6 | 0x30 | (mode) << 1)

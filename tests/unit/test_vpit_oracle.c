@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <cmocka.h>
-#include "kernel/vic/vpit.h"
+#include "tests/unit/vpit_out.h"
 
 struct counter {
 	unsigned mode, access;

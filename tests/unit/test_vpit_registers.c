@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <cmocka.h>
-#include "kernel/vic/vpit.h"
+#include "tests/unit/vpit_out.h"
 
 #define ACCESS_LSB  1u
 #define ACCESS_MSB  2u
