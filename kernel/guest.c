@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Guest-linear memory, as an emulated instruction sees it. */
+#include "arch/x86/cpureg.h"
 #include "kernel/exit.h"
 #include "kernel/string.h"
 #include "kernel/vcpu.h"
 
-#define CR4_PAE   (1u << 5)
-#define EFER_LMA  (1u << 10)
 #define DPL_SHIFT 5 /* in a segment's access rights */
 
 void guest_load(struct vcpu *v, struct gwalk_cpu *cpu)

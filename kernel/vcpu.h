@@ -85,6 +85,5 @@ void vcpu_park(struct vcpu *v, const char *reason);
 /* Injects an exception at the next entry (error -1: it has no error code). Owner CPU. */
 void vcpu_fault(struct vcpu *v, uint8_t vector, int32_t error);
 
-#define FAULT_UD 6
 #define FAULT_GP 13
 #define FAULT_PF 14

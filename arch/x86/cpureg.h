@@ -23,11 +23,10 @@
 #define MSR_EFER         0xc0000080
 #define MSR_GS_BASE      0xc0000101
 
-#define APIC_BASE_EXTD (1ull << 10)
-#define APIC_BASE_EN   (1ull << 11)
 #define APIC_BASE_PAGE 0xffffff000ull
 
 #define EFER_LME (1u << 8)
+#define EFER_LMA (1ull << 10)
 #define EFER_NXE (1u << 11)
 
 /* SDM vol. 2, "CPUID": leaf 1, leaf 7 (EBX) and leaf 0x80000001 (EDX). */

@@ -9,7 +9,6 @@
 #define BIT(n)          (UINT64_C(1) << (n))
 
 #define CR4_PSE   (1u << 4)
-#define EFER_LMA  (1u << 10)
 #define RFLAGS_AC (1u << 18)
 
 /* SDM vol. 3, "Paging-Structure Entries": the same in all modes. */

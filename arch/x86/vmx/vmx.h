@@ -33,10 +33,9 @@ static inline bool is_data_access(uint32_t ept)
 	return (ept & (EPT_LINEAR | EPT_TRANSLATED | EPT_FETCH)) == (EPT_LINEAR | EPT_TRANSLATED);
 }
 
-#define CR0_NW   (1ull << 29)
-#define CR0_CD   (1ull << 30)
-#define EFER_LMA (1ull << 10)
-#define MSR_PAT  0x277
+#define CR0_NW  (1ull << 29)
+#define CR0_CD  (1ull << 30)
+#define MSR_PAT 0x277
 
 /* What this machine's CPUs have, and what follows from it. Written by the boot CPU, constant afterwards. */
 struct vmx_caps {
