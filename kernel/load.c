@@ -94,14 +94,6 @@ static bool overlap(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
 	return a < b + b_size && b < a + a_size;
 }
 
-static uint64_t get(const struct loader *l, uint64_t at, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	memcpy(&value, l->image + at, bytes);
-	return value;
-}
-
 /* "The address fields of Multiboot header". */
 static const char *plan_addresses(struct loader *l, uint64_t offset)
 {
@@ -135,10 +127,10 @@ static const char *plan_segment(struct loader *l, const struct elf_class *class,
 	struct segment s;
 	uint64_t word[5];
 
-	if (get(l, at, 4) != LOADABLE)
+	if (number_at(l->image, at, 4) != LOADABLE)
 		return NULL;
 	for (unsigned i = 0; i < 5; i++)
-		word[i] = get(l, at + class->word * (i + 1), class->word);
+		word[i] = number_at(l->image, at + class->word * (i + 1), class->word);
 	s = (struct segment){ word[0], word[1], word[2], word[3], word[4] };
 	if (s.filesz > s.memsz)
 		return "an ELF segment is larger in the file than in memory";
@@ -161,13 +153,14 @@ static const char *plan_elf(struct loader *l)
 		return "it is no ELF file and its multiboot header has no address fields";
 	class = &elf_classes[l->image[4] == 2 ? 2 : 1];
 	if (l->image[4] > 2 || l->image[5] != 1 || size < class->header_size ||
-	    get(l, ELF_TYPE, 2) != TYPE_EXEC ||
-	    (get(l, ELF_MACHINE, 2) != MACHINE_386 && get(l, ELF_MACHINE, 2) != MACHINE_X64))
+	    number_at(l->image, ELF_TYPE, 2) != TYPE_EXEC ||
+	    (number_at(l->image, ELF_MACHINE, 2) != MACHINE_386 &&
+	     number_at(l->image, ELF_MACHINE, 2) != MACHINE_X64))
 		return "it is no executable ELF file for x86";
-	l->entry = get(l, ELF_ENTRY, class->word);
-	table = get(l, ELF_ENTRY + class->word, class->word);
-	step = get(l, class->entry_size, 2);
-	count = get(l, class->entry_count, 2);
+	l->entry = number_at(l->image, ELF_ENTRY, class->word);
+	table = number_at(l->image, ELF_ENTRY + class->word, class->word);
+	step = number_at(l->image, class->entry_size, 2);
+	count = number_at(l->image, class->entry_count, 2);
 	if (count &&
 	    (step < class->segment_size || !inside(table, (count - 1) * step + class->segment_size, size)))
 		return "its ELF program headers lie outside of the file";
@@ -185,8 +178,9 @@ static const char *plan(struct loader *l)
 	for (;; at += 4) {
 		if (at + HEADER_SIZE > limit)
 			return none;
-		flags = (uint32_t)get(l, at + 4, 4);
-		if (get(l, at, 4) == HEADER_MAGIC && HEADER_MAGIC + flags + (uint32_t)get(l, at + 8, 4) == 0)
+		flags = (uint32_t)number_at(l->image, at + 4, 4);
+		if (number_at(l->image, at, 4) == HEADER_MAGIC &&
+		    HEADER_MAGIC + flags + (uint32_t)number_at(l->image, at + 8, 4) == 0)
 			break;
 	}
 	if (flags & FLAGS_REQUIRED & ~FLAGS_KNOWN)

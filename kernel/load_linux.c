@@ -43,24 +43,16 @@
 /* The selectors that the protocol asks for, 0x10 and 0x18: flat 4 GiB, code and data. */
 static const uint64_t gdt[] = { 0, 0, 0x00cf9b000000ffff, 0x00cf93000000ffff };
 
-static uint64_t get(const void *image, uint32_t at, unsigned bytes)
-{
-	uint64_t value = 0;
-
-	memcpy(&value, (const uint8_t *)image + at, bytes);
-	return value;
-}
-
 bool load_is_linux(const void *image, size_t size)
 {
-	return size >= HEADER_END && get(image, BOOT_FLAG, 2) == 0xaa55 &&
+	return size >= HEADER_END && number_at(image, BOOT_FLAG, 2) == 0xaa55 &&
 	       memcmp((const uint8_t *)image + MAGIC, "HdrS", 4) == 0;
 }
 
 /* As high as the kernel allows, which grows upwards from `end`. */
 static const char *place_initrd(const struct load_request *r, uint64_t end)
 {
-	uint64_t top = get(r->image, INITRD_MAX, 4) + 1, size = r->module[0].size;
+	uint64_t top = number_at(r->image, INITRD_MAX, 4) + 1, size = r->module[0].size;
 	uint32_t place[2];
 
 	top = top < r->size ? top : r->size;
@@ -86,7 +78,7 @@ static void place_parameters(const struct load_request *r)
 	memcpy(params + CMDLINE, &string, sizeof(string));
 	params[MAP_COUNT] = (uint8_t)load_map(r, map);
 	memcpy(params + MAP, map, params[MAP_COUNT] * sizeof(map[0]));
-	if (get(r->image, VERSION, 2) >= VERSION_RSDP)
+	if (number_at(r->image, VERSION, 2) >= VERSION_RSDP)
 		memcpy(params + RSDP, &(uint64_t){ TABLES_BASE }, 8);
 	memcpy(r->ram + GDT, gdt, sizeof(gdt));
 	memcpy(r->ram + STRING, r->arguments, strlen(r->arguments) + 1);
@@ -94,11 +86,12 @@ static void place_parameters(const struct load_request *r)
 
 const char *load_linux(const struct load_request *r, struct virt_start *start)
 {
-	uint64_t setup = get(r->image, SETUP_SECTS, 1), at = get(r->image, PREFERRED, 8), size, need;
+	uint64_t setup = number_at(r->image, SETUP_SECTS, 1), at = number_at(r->image, PREFERRED, 8);
+	uint64_t size, need;
 
 	setup = ((setup ? setup : 4) + 1) * SECTOR;
-	need = get(r->image, INIT_SIZE, 4);
-	if (get(r->image, VERSION, 2) < VERSION_MIN || !(get(r->image, LOADFLAGS, 1) & FLAG_HIGH))
+	need = number_at(r->image, INIT_SIZE, 4);
+	if (number_at(r->image, VERSION, 2) < VERSION_MIN || !(number_at(r->image, LOADFLAGS, 1) & FLAG_HIGH))
 		return "its Linux boot protocol is older than 2.10, or it is no bzImage";
 	if (setup >= r->image_size)
 		return "it ends before the kernel that its Linux header announces";
@@ -106,7 +99,7 @@ const char *load_linux(const struct load_request *r, struct virt_start *start)
 	need = need > size ? need : size;
 	if (at < 1u << 20 || at > r->size || need > r->size - at)
 		return "a Linux kernel does not fit where it wants to be: give the VM more with mem=";
-	if (strlen(r->arguments) > get(r->image, CMDLINE_MAX, 4) || strlen(r->arguments) >= STRINGS)
+	if (strlen(r->arguments) > number_at(r->image, CMDLINE_MAX, 4) || strlen(r->arguments) >= STRINGS)
 		return "its command line is longer than this Linux kernel takes";
 	if (r->module_count > 1)
 		return "a Linux kernel takes one module, its initrd";

@@ -2,8 +2,6 @@
 /* Memory and string functions. String instructions are fast on hardware, and on an emulator one step for 8 bytes. */
 #include "kernel/string.h"
 
-#include <stdint.h>
-
 void *memcpy(void *restrict to, const void *restrict from, size_t n)
 {
 	void *d = to;

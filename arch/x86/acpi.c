@@ -56,15 +56,6 @@ static const struct table *table_at(uint64_t address, const char *signature, acp
 	return table && sums_to_zero(table, table->length) ? table : NULL;
 }
 
-/* A number of `size` bytes in a table. */
-static uint64_t number_at(const void *table, size_t at, size_t size)
-{
-	uint64_t value = 0;
-
-	memcpy(&value, (const char *)table + at, size);
-	return value;
-}
-
 static void add_cpu(struct acpi_cpus *cpus, uint64_t apic_id, uint64_t flags)
 {
 	if (!(flags & MADT_ENABLED) || cpus->count == ACPI_CPUS_MAX)
