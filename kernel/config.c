@@ -17,8 +17,9 @@ struct key {
 	const char *name;
 	const char *rule; /* as messages say it; NULL: the key takes no value and sets a bool */
 	size_t field;     /* 0 for those that fill several: they get the whole struct */
-	bool (*parse)(struct word value, void *field); /* NULL: the rule is a list of words */
-	uint8_t value[5];                              /* what these words stand for */
+	bool (*parse)(struct word value, void *field); /* NULL: a number, or the rule is a list of words */
+	uint32_t least, most;                          /* of the number; 0: it is none */
+	uint8_t value[5];                              /* what the words stand for */
 };
 
 struct line {
@@ -98,42 +99,31 @@ static bool parse_name(struct word w, void *field)
 	return true;
 }
 
-/* The rule is the list of the words that are allowed, as in "ioapic, vcpu0 or native". */
-static bool choose(const struct key *key, struct word value, uint8_t *field)
+/* A number, or one of the rule's words, as in "ioapic, vcpu0 or native". */
+static bool choose(const struct key *key, struct word value, void *field)
 {
 	const char *rule = key->rule;
 	const uint8_t *meaning = key->value;
 	struct word w;
+	uint64_t n;
 
+	if (key->most) {
+		bool good = number(value, key->least, key->most, &n);
+
+		*(uint32_t *)field = (uint32_t)n;
+		return good;
+	}
 	while (next_word(&rule, &w)) {
 		w = cut(&w, ',');
 		if (word_is(w, "or"))
 			continue;
 		if (w.length == value.length && strncmp(w.at, value.at, w.length) == 0) {
-			*field = *meaning;
+			*(uint8_t *)field = *meaning;
 			return true;
 		}
 		meaning++;
 	}
 	return false;
-}
-
-static bool parse_budget(struct word value, void *field)
-{
-	uint64_t n;
-	bool good = number(value, 0, UINT16_MAX, &n);
-
-	*(uint32_t *)field = (uint32_t)n;
-	return good;
-}
-
-static bool parse_vcpus(struct word value, void *field)
-{
-	uint64_t n;
-	bool good = number(value, 1, VIC_MAX_VCPUS, &n);
-
-	*(unsigned *)field = (unsigned)n;
-	return good;
 }
 
 static bool parse_memory(struct word value, void *field)
@@ -208,10 +198,10 @@ _Static_assert(VIC_MAX_VCPUS == 16 && MAX_CPUS == 64 && CONFIG_MAX_VMS == 8 && C
 
 static const struct key vm_keys[] = {
 	{ "name", NAME_RULE, VM(name), .parse = parse_name },
-	{ "vcpus", "a number from 1 to 16", VM(vcpus), .parse = parse_vcpus },
+	{ "vcpus", "a number from 1 to 16", VM(vcpus), .least = 1, .most = VIC_MAX_VCPUS },
 	{ "mem", "1M to 1024G in K, M or G and in whole pages of 4K", VM(memory), .parse = parse_memory },
 	{ "route", "ioapic, vcpu0, native, multi or follow", VM(route), .value = { 0, 1, 2, 3, 4 } },
-	{ "budget", "a number from 0 to 65535", VM(budget), .parse = parse_budget },
+	{ "budget", "a number from 0 to 65535", VM(budget), .most = UINT16_MAX },
 	{ "cpus", "at most 16 numbers from 0 to 63, as in 0,2-3", 0, .parse = parse_cpus },
 	{ "peers", "at most 8 different names with commas between", 0, .parse = parse_peers },
 	{ "irq0", "vcpu0", VM(irq0_vcpu0), .value = { true } },

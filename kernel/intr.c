@@ -175,8 +175,7 @@ static void face_changed(struct vcpu *v)
 
 	intr_show(v);
 	spinlock_lock(&vm->chip_lock);
-	if (vioapic_is_held(&vm->ioapic))
-		vioapic_retry(&vm->ioapic);
+	vioapic_retry(&vm->ioapic);
 	moved = route_follow(&vm->lines, &vm->doorbells, &vm->ioapic, CALLBACK_PINS);
 	drain_ioapic(vm);
 	spinlock_unlock(&vm->chip_lock);
@@ -227,8 +226,7 @@ static void raise_callback(struct vm *vm, const struct db_effect *effect)
 void intr_retry(struct vm *vm)
 {
 	spinlock_lock(&vm->chip_lock);
-	if (vioapic_is_held(&vm->ioapic))
-		vioapic_retry(&vm->ioapic);
+	vioapic_retry(&vm->ioapic);
 	drain_ioapic(vm);
 	spinlock_unlock(&vm->chip_lock);
 }

@@ -207,11 +207,6 @@ void vioapic_retry(struct vioapic *io)
 	io->held = 0;
 }
 
-bool vioapic_is_held(const struct vioapic *io)
-{
-	return io->held;
-}
-
 void vioapic_eoi(struct vioapic *io, uint8_t vector)
 {
 	/* Only level entries are in this set, masked ones too: the mask does not hide an EOI. */

@@ -87,9 +87,6 @@ void vioapic_sent(struct vioapic *io, unsigned pin, bool accepted);
  */
 void vioapic_retry(struct vioapic *io);
 
-/* Is anything held up? False spares the caller a retry and a drain. */
-bool vioapic_is_held(const struct vioapic *io);
-
 /* An EOI message, broadcast or directed: clears remote IRR of every level entry with that vector. Then drain. */
 void vioapic_eoi(struct vioapic *io, uint8_t vector);
 

@@ -62,13 +62,6 @@ static void set_registers(struct vlapic *v, uint32_t id)
 	vlapic_remember(v);
 }
 
-void vlapic_reset(struct vlapic *v)
-{
-	v->base = APIC_BASE_DEFAULT | APIC_BASE_EN | (v->config.bsp ? APIC_BASE_BSP : 0);
-	set_registers(v, v->config.id << APIC_XID_SHIFT);
-	vlapic_publish(v);
-}
-
 /*
  * SDM vol. 3, "Local APIC State After It Receives an INIT Reset": as after power-up, but the ID stays.
  * "x2APIC State Transitions": an INIT keeps the mode, be it xAPIC, x2APIC or disabled.
@@ -82,7 +75,9 @@ void vlapic_init_signal(struct vlapic *v)
 void vlapic_init(struct vlapic *v, struct apic_page *page, const struct vlapic_config *config)
 {
 	*v = (struct vlapic){ .page = page, .config = *config, .face = { .page = page } };
-	vlapic_reset(v);
+	v->base = APIC_BASE_DEFAULT | APIC_BASE_EN | (config->bsp ? APIC_BASE_BSP : 0);
+	set_registers(v, config->id << APIC_XID_SHIFT);
+	vlapic_publish(v);
 }
 
 /* A mode is IA32_APIC_BASE bits 11:10, EN and EXTD; legal_mode[from] has bit `to` set if one may go there. */

@@ -65,10 +65,7 @@ struct vlapic_effect {
 /* Makes a LAPIC in the state after power-up. The page must be zeroed and page-aligned and outlive the vlapic. */
 void vlapic_init(struct vlapic *v, struct apic_page *page, const struct vlapic_config *config);
 
-/* RESET: the state after power-up, xAPIC mode, initial ID. The wires at LINT0 and LINT1 keep their levels. */
-void vlapic_reset(struct vlapic *v);
-
-/* INIT: as RESET, but APIC ID and IA32_APIC_BASE stay. The deadline is gone after both. */
+/* INIT: as after power-up, but APIC ID and IA32_APIC_BASE stay, and the wires' levels. The deadline is gone. */
 void vlapic_init_signal(struct vlapic *v);
 
 static inline uint64_t vlapic_base_read(const struct vlapic *v)

@@ -155,7 +155,7 @@ UNTRACED static void check(void)
 		REQUIRE(!p->remote_irr || is_level(p));
 		REQUIRE(!p->edge || !is_level(p));
 		/* What should be on its way is on its way, or there is nobody to take it. */
-		REQUIRE(!wants(p) || (!has_target(n) && vioapic_is_held(&f.io)));
+		REQUIRE(!wants(p) || (!has_target(n) && f.io.held));
 	}
 	/* An upcall that is owed is remembered by the lines, and by the one it is for. */
 	for (unsigned line = 0; line < ROUTE_LINES; line++)
@@ -231,8 +231,7 @@ static void end_of_interrupt(uint8_t vector, bool directed)
 static void change_face(unsigned vcpu, uint8_t flags, uint8_t id)
 {
 	f.face[vcpu].word = (uint64_t)(flags & 15) << 40 | (uint64_t)id << LAPIC_FACE_LDR_SHIFT | (id & 7);
-	if (vioapic_is_held(&f.io))
-		vioapic_retry(&f.io);
+	vioapic_retry(&f.io);
 	follow(f.lines.raised | 0xffffull << VIOAPIC_CALLBACK_PIN);
 	drain();
 }
@@ -325,8 +324,7 @@ static void step(struct input *in)
 		break;
 	case 10:
 		f.db.route = route_find(input_8(in) % BH_ROUTES);
-		if (vioapic_is_held(&f.io))
-			vioapic_retry(&f.io);
+		vioapic_retry(&f.io);
 		drain();
 		break;
 	case 11:

@@ -279,11 +279,15 @@ static void lint(unsigned pin, bool high)
 static void reset(bool power)
 {
 	uint64_t up = APIC_BASE_DEFAULT | APIC_BASE_EN | (f.v.config.bsp ? APIC_BASE_BSP : 0);
+	struct vlapic_config config = f.v.config;
+	uint8_t wires = f.v.lint;
 
-	if (power)
-		vlapic_reset(&f.v);
-	else
+	if (power) {
+		vlapic_init(&f.v, &f.page, &config);
+		f.v.lint = wires;
+	} else {
 		vlapic_init_signal(&f.v);
+	}
 	f.reset = true;
 	f.armed = false;
 	REQUIRE(f.v.base == (power ? up : f.old_base));

@@ -45,7 +45,7 @@ static void power_on(void **state)
 		assert_false(vioapic_entry(&io, i, &msg));
 	}
 	assert_false(vioapic_next(&io, &pin, &msg));
-	assert_false(vioapic_is_held(&io));
+	assert_false(io.held);
 	assert_int_equal(vioapic_changed(&io), 0);
 	vioapic_init(&io, VIOAPIC_VERSION_EOI, 0);
 	assert_int_equal(reg(&io, VIOAPIC_REG_VER), 0x00270020);

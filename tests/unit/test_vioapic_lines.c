@@ -226,7 +226,7 @@ static void held_up(void **state)
 		set_low(&io, 7, entry);
 		vioapic_set_line(&io, 7, true);
 		assert_int_equal(drain(&io, 7, false), 1);
-		assert_true(vioapic_is_held(&io));
+		assert_true(io.held);
 		assert_int_equal(low(&io, 7), entry | VIOAPIC_STATUS);
 		assert_int_equal(drain(&io, 7, false), 0);
 		vioapic_retry(&io);
@@ -242,7 +242,7 @@ static void held_up(void **state)
 		assert_int_equal(low(&io, 7), entry | (trigger ? 0 : VIOAPIC_STATUS));
 		vioapic_set_line(&io, 7, true);
 		vioapic_retry(&io);
-		assert_false(vioapic_is_held(&io));
+		assert_false(io.held);
 		assert_int_equal(drain(&io, 7, true), 1);
 		assert_int_equal(low(&io, 7), entry | (trigger ? VIOAPIC_REMOTE_IRR : 0));
 	}

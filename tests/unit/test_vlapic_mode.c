@@ -135,7 +135,7 @@ static void reset_clears(void **state)
 
 	(void)state;
 	vlapic_base_write(v, 0xfed40c00);
-	vlapic_reset(v);
+	vlapic_init(v, v->page, &config);
 	check_reset_values(v);
 	assert_true(vlapic_base_read(v) == BASE_XAPIC);
 	assert_int_equal(rd(v, 0x02), 0x05000000);
