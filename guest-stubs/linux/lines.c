@@ -37,7 +37,7 @@ static unsigned int consume_own(struct doorbell_group *group, unsigned int self,
 {
 	unsigned int count = doorbell_pages_consume(self, group);
 
-	if (there != self && there != DOORBELL_NO_VCPU)
+	if (there != self)
 		count += doorbell_pages_consume(there, group);
 	return count;
 }
@@ -56,13 +56,15 @@ static irqreturn_t on_upcall(int irq, void *cookie)
 {
 	struct line *line = cookie;
 	unsigned int self = doorbell_vcpu_self(), there = doorbell_lines_vcpu(&doorbell_groups[line->first]);
+	/* To a CPU that is only just coming: its VCPU is one of them. */
+	bool all = doorbell_look_all || there == DOORBELL_NO_VCPU;
 	unsigned int g, count = 0;
 
 	for (g = line->first; g < line->first + line->groups; g++) {
 		struct doorbell_group *group = &doorbell_groups[g];
 
 		raw_spin_lock(&group->lock);
-		count += doorbell_look_all ? consume_all(group) : consume_own(group, self, there);
+		count += all ? consume_all(group) : consume_own(group, self, there);
 		raw_spin_unlock(&group->lock);
 	}
 	line->interrupts++;
