@@ -170,7 +170,10 @@ void doorbell_lines_rename(struct doorbell_group *of)
 			divider = ',';
 		}
 	}
+	/* Not while the handler is entered: a tracer takes the name's length first and its text second. */
+	disable_irq(line->irq);
 	memcpy(line->name, name, NAME_SIZE);
+	enable_irq(line->irq);
 }
 
 void doorbell_lines_count(u64 *interrupts, u64 *empty)
