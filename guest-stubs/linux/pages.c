@@ -71,7 +71,7 @@ int doorbell_pages_register(void)
 		                                     virt_to_phys(control[vcpu])));
 	if (error) {
 		pr_err("Bellhop does not take our pages (%d)\n", error);
-		give_back(vcpu - 1);
+		give_back(vcpu ? vcpu - 1 : 0);
 	}
 	return error;
 }
