@@ -13,6 +13,10 @@
 #include "guest-stubs/linux/doorbell_dev.h"
 #include "kernel/vic/abi.h"
 
+#ifdef CONFIG_PREEMPT_RT
+#error "waiters are woken from the interrupt, under a raw lock: not on PREEMPT_RT"
+#endif
+
 #undef pr_fmt
 #define pr_fmt(fmt) "doorbell: " fmt
 
