@@ -7,7 +7,7 @@
 #include "arch/x86/insn.h"
 #include "kernel/log.h"
 
-#define AWAIT_TURNS_MAX (1u << 24) /* some seconds: the other CPU's hypervisor may have descheduled it */
+#define AWAIT_SECONDS 2 /* the other CPU's hypervisor may have descheduled it */
 
 /* SDM vol. 3, "64-Bit TSS Format". */
 struct tss {
@@ -80,9 +80,9 @@ void cpu_interrupt(unsigned cpu, uint8_t vector)
 
 void cpu_await_slowly(struct cpu *cpu)
 {
-	unsigned turns = 0;
+	uint64_t end = tsc_now() + AWAIT_SECONDS * tsc_hz;
 
-	while (!cpu->notified && turns++ < AWAIT_TURNS_MAX)
+	while (!cpu->notified && tsc_now() < end)
 		__asm__ volatile("sti; pause; cli" : : : "memory");
 	if (!cpu->notified)
 		panic("CPU %u: a notification was sent and does not come", cpu->index);
