@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* A virtual pair of 8259A: priority resolver, command words and the cascade. */
-#include <stddef.h>
 #include "vpic.h"
 
 #define INPUTS   8
@@ -36,17 +35,7 @@
 
 static struct vpic_chip *chip_at(struct vpic *pic, uint16_t port)
 {
-	switch (port) {
-	case VPIC_MASTER_CMD:
-	case VPIC_MASTER_DATA:
-	case VPIC_MASTER_ELCR:
-		return &pic->master;
-	case VPIC_SLAVE_CMD:
-	case VPIC_SLAVE_DATA:
-	case VPIC_SLAVE_ELCR:
-		return &pic->slave;
-	}
-	return NULL;
+	return (port & ~1u) == VPIC_SLAVE_CMD || port == VPIC_SLAVE_ELCR ? &pic->slave : &pic->master;
 }
 
 static bool is_elcr(uint16_t port)
@@ -217,8 +206,8 @@ uint8_t vpic_read(struct vpic *pic, uint16_t port)
 	struct vpic_chip *c = chip_at(pic, port);
 	int irq;
 
-	if (!c || is_elcr(port))
-		return c ? c->elcr : OPEN_BUS;
+	if (is_elcr(port))
+		return c->elcr;
 	if (!c->poll) {
 		if (port & 1)
 			return c->imr;
@@ -234,8 +223,6 @@ void vpic_write(struct vpic *pic, uint16_t port, uint8_t value)
 {
 	struct vpic_chip *c = chip_at(pic, port);
 
-	if (!c)
-		return;
 	if (is_elcr(port)) {
 		c->elcr = value & (c == &pic->slave ? SLAVE_ELCR_WRITABLE : MASTER_ELCR_WRITABLE);
 		c->latch &= (uint8_t)~c->elcr;

@@ -54,7 +54,7 @@ struct vpic {
 /* Power-on state: nothing initialised, nothing accepted, every line low. There is no firmware in here. */
 void vpic_init(struct vpic *pic);
 
-/* 8-bit accesses to the six ports; any other reads 0xff and ignores writes. A read can be a poll, an acknowledge. */
+/* 8-bit accesses to the six ports, and to no other. A read can be a poll, an acknowledge. */
 uint8_t vpic_read(struct vpic *pic, uint16_t port);
 void vpic_write(struct vpic *pic, uint16_t port, uint8_t value);
 
