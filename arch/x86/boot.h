@@ -54,16 +54,14 @@ void lapic_find(void);
 void lapic_init(void);
 /* The page of its registers; NULL: they are MSRs. Set by lapic_find(), constant afterwards. */
 extern volatile uint32_t *lapic_page;
-bool lapic_is_x2apic(void);
 /* Ends the interrupt in service. The CPU it came to. */
 void lapic_eoi(void);
 /* VECTOR_TIMER comes at `deadline` (TSC ticks) or somewhat before; UINT64_MAX: never. This CPU's. */
 void lapic_set_timer(uint64_t deadline);
 /*
- * VECTOR_NOTIFY comes exactly at `deadline`, where lapic_has_deadline(); until lapic_notify_stop() the timer is for that
+ * VECTOR_NOTIFY comes exactly at `deadline`, where the CPU has TSC-deadline mode; until lapic_notify_stop() the timer is for that
  * alone. Stopping it, true: it has come, and waits for interrupts to be on. This CPU's.
  */
-bool lapic_has_deadline(void);
 void lapic_notify_at(uint64_t deadline);
 bool lapic_notify_stop(void);
 /* One interrupt to that APIC ID; nothing is awaited but the dispatch of the one before. Any CPU. */

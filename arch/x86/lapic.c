@@ -76,11 +76,6 @@ void lapic_open_pic(void)
 	lapic_write(APIC_LVT_LINT0, LVT_EXTINT);
 }
 
-bool lapic_is_x2apic(void)
-{
-	return !lapic_page;
-}
-
 void lapic_eoi(void)
 {
 	lapic_write(APIC_EOI, 0);
@@ -111,11 +106,6 @@ void lapic_set_timer(uint64_t deadline)
 		lapic_write(APIC_TIMER_INITIAL, 0);
 	else
 		lapic_write(APIC_TIMER_INITIAL, counts >= UINT32_MAX ? UINT32_MAX : (uint32_t)counts + 1);
-}
-
-bool lapic_has_deadline(void)
-{
-	return cpuid(1, 0).ecx & CPUID_1_ECX_TSC_DEADLINE;
 }
 
 void lapic_notify_at(uint64_t deadline)

@@ -65,7 +65,7 @@ void smp_cpu_main(struct cpu *cpu)
 
 static bool start_cpu(struct cpu *cpu, uint32_t apic_id)
 {
-	if (apic_id > 254 && !lapic_is_x2apic())
+	if (apic_id > 254 && lapic_page)
 		return false;
 	atomic_store_explicit(&answered, false, memory_order_relaxed);
 	atomic_store_explicit(&smp_ticket, cpu, memory_order_release);

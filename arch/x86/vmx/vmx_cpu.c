@@ -164,7 +164,7 @@ static void read_caps(void)
 	vmx_caps.guest_efer = EFER_SCE | EFER_LME;
 	if (cpuid(0x80000001, 0).edx & CPUID_EXT_EDX_NX)
 		vmx_caps.guest_efer |= EFER_NXE;
-	vmx_caps.tsc_deadline = lapic_has_deadline();
+	vmx_caps.tsc_deadline = cpuid(1, 0).ecx & CPUID_1_ECX_TSC_DEADLINE;
 	vmx_caps.large_pages = memory & CAP_EPT_2M;
 }
 
