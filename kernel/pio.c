@@ -20,10 +20,8 @@ static uint32_t access_port(struct vm *vm, uint16_t port, unsigned size, bool in
 		if (platform_ports[at] & PLATFORM_CHIP) {
 			intr_port(vm, at, in, &byte);
 			value |= (uint32_t)byte << 8 * i;
-		} else if (in) {
-			value |= platform_in(vm, at, step) << 8 * i;
 		} else {
-			platform_out(vm, at, step, out >> 8 * i);
+			value |= platform_access(vm, at, step, !in, out >> 8 * i) << 8 * i;
 		}
 	}
 	return value;

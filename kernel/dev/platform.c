@@ -313,7 +313,7 @@ static void leave(struct vm *vm, struct access *a)
 }
 
 /* The whole access if its range takes it so, else its bytes; those of no device read as ones. */
-static uint32_t transfer(struct vm *vm, uint16_t port, unsigned size, bool write, uint32_t written)
+uint32_t platform_access(struct vm *vm, uint16_t port, unsigned size, bool write, uint32_t written)
 {
 	struct access a = { .p = &vm->platform, .now = tsc_now(), .write = write };
 	const struct range *r = find(a.p, port);
@@ -333,16 +333,6 @@ static uint32_t transfer(struct vm *vm, uint16_t port, unsigned size, bool write
 	}
 	leave(vm, &a);
 	return value;
-}
-
-uint32_t platform_in(struct vm *vm, uint16_t port, unsigned size)
-{
-	return transfer(vm, port, size, false, 0);
-}
-
-void platform_out(struct vm *vm, uint16_t port, unsigned size, uint32_t value)
-{
-	transfer(vm, port, size, true, value);
 }
 
 uint64_t platform_deadline(struct vm *vm)

@@ -83,12 +83,11 @@ static inline bool platform_answers(uint16_t port, unsigned size)
 void platform_init(struct platform *p, const struct platform_setup *setup);
 
 /*
- * A port access of 1, 2 or 4 bytes, but to the interrupt controllers; a port of no device reads as ones. It
- * may end the VM. Any CPU, holding no lock, as all below: takes the platform's own, then chip_lock or the
+ * A port access of 1, 2 or 4 bytes, but to the interrupt controllers; a port of no device reads as ones.
+ * What a write returns says nothing. It may end the VM. Any CPU, holding no lock, as all below: takes the platform's own, then chip_lock or the
  * console's.
  */
-uint32_t platform_in(struct vm *vm, uint16_t port, unsigned size);
-void platform_out(struct vm *vm, uint16_t port, unsigned size, uint32_t value);
+uint32_t platform_access(struct vm *vm, uint16_t port, unsigned size, bool write, uint32_t written);
 
 /*
  * When platform_tick() is next due, in TSC ticks; UINT64_MAX: not at all. Under any lock: one plain load. The

@@ -105,10 +105,20 @@ static void happened(const char *wanted)
 	events[0] = '\0';
 }
 
+static uint32_t in(uint16_t port, unsigned size)
+{
+	return platform_access(&vm, port, size, false, 0);
+}
+
+static void out(uint16_t port, unsigned size, uint32_t value)
+{
+	platform_access(&vm, port, size, true, value);
+}
+
 static void print(const char *text)
 {
 	for (; *text; text++)
-		platform_out(&vm, 0x3f8, 1, (uint8_t)*text);
+		out(0x3f8, 1, (uint8_t)*text);
 }
 
 static void nobody_answers(void **state)
@@ -119,8 +129,8 @@ static void nobody_answers(void **state)
 	(void)state;
 	for (unsigned i = 0; i < sizeof(ports) / sizeof(ports[0]); i++)
 		for (unsigned size = 1; size <= 4; size *= 2) {
-			assert_int_equal(platform_in(&vm, ports[i], size), UINT32_MAX >> (32 - 8 * size));
-			platform_out(&vm, ports[i], size, 0x01010101);
+			assert_int_equal(in(ports[i], size), UINT32_MAX >> (32 - 8 * size));
+			out(ports[i], size, 0x01010101);
 		}
 	happened("");
 }
@@ -169,21 +179,21 @@ static void serial_attended(void **state)
 static void serial_interrupts(void **state)
 {
 	(void)state;
-	platform_out(&vm, 0x3fc, 1, 0x08);
-	platform_out(&vm, 0x3f9, 1, 0x01);
+	out(0x3fc, 1, 0x08);
+	out(0x3f9, 1, 0x01);
 	happened("");
 	vuart_receive(&vm.platform.uart, 'a');
-	platform_out(&vm, 0x3ff, 1, 0); /* any access shows it */
+	out(0x3ff, 1, 0); /* any access shows it */
 	happened("+4 ");
-	assert_int_equal(platform_in(&vm, 0x3fd, 1), 0x61);
-	assert_int_equal(platform_in(&vm, 0x3f8, 1), 'a');
+	assert_int_equal(in(0x3fd, 1), 0x61);
+	assert_int_equal(in(0x3f8, 1), 'a');
 	happened("-4 ");
-	platform_out(&vm, 0x3f9, 1, 0x02);
+	out(0x3f9, 1, 0x02);
 	happened("+4 ");
 	/* The answer without a look at IIR gives a new edge. */
 	print("z");
 	happened("-4 +4 ");
-	assert_int_equal(platform_in(&vm, 0x3fa, 1), 0x02);
+	assert_int_equal(in(0x3fa, 1), 0x02);
 	happened("-4 ");
 }
 
@@ -191,57 +201,57 @@ static void serial_interrupts(void **state)
 static void serial_input_waits(void **state)
 {
 	(void)state;
-	platform_out(&vm, 0x3fa, 1, 0x01); /* FIFO, trigger at one */
-	platform_out(&vm, 0x3fc, 1, 0x08);
-	platform_out(&vm, 0x3f9, 1, 0x01);
+	out(0x3fa, 1, 0x01); /* FIFO, trigger at one */
+	out(0x3fc, 1, 0x08);
+	out(0x3f9, 1, 0x01);
 	for (unsigned i = 0; i < 16 + PLATFORM_INPUT_SIZE + 5; i++)
 		platform_receive(&vm, (char)i);
 	happened("+4 ");
 	for (unsigned i = 0; i < 16 + PLATFORM_INPUT_SIZE; i++) {
-		assert_int_equal(platform_in(&vm, 0x3fd, 1), 0x61); /* and nothing overran */
-		assert_int_equal(platform_in(&vm, 0x3f8, 1), i);
+		assert_int_equal(in(0x3fd, 1), 0x61); /* and nothing overran */
+		assert_int_equal(in(0x3f8, 1), i);
 	}
-	assert_int_equal(platform_in(&vm, 0x3fd, 1), 0x60);
+	assert_int_equal(in(0x3fd, 1), 0x60);
 	happened("-4 ");
 	/* Without FIFO each byte makes room for the next. */
-	platform_out(&vm, 0x3fa, 1, 0);
+	out(0x3fa, 1, 0);
 	platform_receive(&vm, 'a');
 	platform_receive(&vm, 'b');
 	happened("+4 ");
-	assert_int_equal(platform_in(&vm, 0x3f8, 1), 'a');
+	assert_int_equal(in(0x3f8, 1), 'a');
 	happened("-4 +4 ");
-	assert_int_equal(platform_in(&vm, 0x3f8, 1), 'b');
+	assert_int_equal(in(0x3f8, 1), 'b');
 	happened("-4 ");
 }
 
 static void wide_accesses_split(void **state)
 {
 	(void)state;
-	platform_out(&vm, 0x3fb, 4, 0x00000803); /* LCR, MCR */
-	assert_int_equal(platform_in(&vm, 0x3fb, 2), 0x0803);
-	platform_out(&vm, 0x70, 2, 0x1234);
-	assert_int_equal(platform_in(&vm, 0x70, 2), 0xff | 0x12 << 8 | 0);
-	platform_out(&vm, 0x70, 1, 9);
-	assert_int_equal(platform_in(&vm, 0x71, 2), 0xff24);
-	assert_int_equal(platform_in(&vm, 0x6f, 4), 0xff24ffff);
-	platform_out(&vm, 0xf3, 4, 0xffffffff);
+	out(0x3fb, 4, 0x00000803); /* LCR, MCR */
+	assert_int_equal(in(0x3fb, 2), 0x0803);
+	out(0x70, 2, 0x1234);
+	assert_int_equal(in(0x70, 2), 0xff | 0x12 << 8 | 0);
+	out(0x70, 1, 9);
+	assert_int_equal(in(0x71, 2), 0xff24);
+	assert_int_equal(in(0x6f, 4), 0xff24ffff);
+	out(0xf3, 4, 0xffffffff);
 	happened("");
 }
 
 static void resets(void **state)
 {
 	(void)state;
-	platform_out(&vm, 0xcf8, 4, 0xffffffff);
-	platform_out(&vm, 0xcf9, 1, 0x02);
-	platform_out(&vm, 0x64, 1, 0xd1);
-	platform_out(&vm, 0x92, 1, 0x02);
-	assert_int_equal(platform_in(&vm, 0x92, 1), 0x02);
+	out(0xcf8, 4, 0xffffffff);
+	out(0xcf9, 1, 0x02);
+	out(0x64, 1, 0xd1);
+	out(0x92, 1, 0x02);
+	assert_int_equal(in(0x92, 1), 0x02);
 	happened("");
-	platform_out(&vm, 0xcf9, 1, 0x06);
+	out(0xcf9, 1, 0x06);
 	happened("end 3: reset by port 0xcf9");
-	platform_out(&vm, 0x64, 1, 0xfe);
+	out(0x64, 1, 0xfe);
 	happened("end 3: reset by the keyboard controller's port");
-	platform_out(&vm, 0x92, 1, 0x03);
+	out(0x92, 1, 0x03);
 	happened("end 3: reset by port 0x92");
 }
 
@@ -250,17 +260,17 @@ static void power_off(void **state)
 	static const char words[] = "ShutShutdowShutdownShutdown";
 
 	(void)state;
-	platform_out(&vm, PM_CONTROL, 2, 0x2000);
+	out(PM_CONTROL, 2, 0x2000);
 	happened("");
-	platform_out(&vm, PM_CONTROL, 2, 0x2000 | PM_SLEEP_OFF << 10);
+	out(PM_CONTROL, 2, 0x2000 | PM_SLEEP_OFF << 10);
 	happened("end 0: powered off (S5)");
 	for (const char *c = words; c < words + 18; c++)
-		platform_out(&vm, 0x8900, 1, (uint8_t)*c);
+		out(0x8900, 1, (uint8_t)*c);
 	happened("");
-	platform_out(&vm, 0x8900, 1, 'n');
+	out(0x8900, 1, 'n');
 	happened("end 0: shut down by port 0x8900");
 	for (const char *c = words + 19; *c; c++)
-		platform_out(&vm, 0x8900, 1, (uint8_t)*c);
+		out(0x8900, 1, (uint8_t)*c);
 	happened("end 0: shut down by port 0x8900");
 }
 
@@ -269,10 +279,10 @@ static void timer_ports(void **state)
 	uint32_t first;
 
 	(void)state;
-	first = platform_in(&vm, PM_TIMER, 4);
-	while (platform_in(&vm, PM_TIMER, 4) == first)
+	first = in(PM_TIMER, 4);
+	while (in(PM_TIMER, 4) == first)
 		;
-	assert_true(platform_in(&vm, PM_TIMER, 4) - first < 3579545 * 10u);
+	assert_true(in(PM_TIMER, 4) - first < 3579545 * 10u);
 }
 
 static void clock_deadline(void **state)
@@ -281,8 +291,8 @@ static void clock_deadline(void **state)
 
 	(void)state;
 	assert_true(platform_deadline(&vm) == UINT64_MAX);
-	platform_out(&vm, 0x70, 1, 11);
-	platform_out(&vm, 0x71, 1, 0x12);
+	out(0x70, 1, 11);
+	out(0x71, 1, 0x12);
 	/* VCPU 0 may sleep on its CPU: it is told of the new deadline. */
 	assert_int_equal(kicks, 1);
 	assert_int_equal(inbox_take_signals(&vcpu.inbox), INBOX_RESCAN);
@@ -293,8 +303,8 @@ static void clock_deadline(void **state)
 	platform_tick(&vm, due);
 	happened("+8 ");
 	assert_true(platform_deadline(&vm) == UINT64_MAX);
-	platform_out(&vm, 0x70, 1, 12);
-	assert_int_equal(platform_in(&vm, 0x71, 1), 0xd0); /* the periodic flag is set, too */
+	out(0x70, 1, 12);
+	assert_int_equal(in(0x71, 1), 0xd0); /* the periodic flag is set, too */
 	happened("-8 ");
 }
 
@@ -303,31 +313,31 @@ static void test_ports(void **state)
 	static const uint8_t signature[] = { 'Q', 'E', 'M', 'U', 0, 0 };
 
 	(void)state;
-	platform_out(&vm, 0xe0, 4, 0x44332211);
-	assert_int_equal(platform_in(&vm, 0xe0, 4), 0x44332211);
-	assert_int_equal(platform_in(&vm, 0xe1, 2), 0x3322);
-	platform_out(&vm, 0xe3, 1, 0x99);
-	assert_int_equal(platform_in(&vm, 0xe3, 2), 0x99);
-	platform_out(&vm, 0xe4, 4, 0xffffffff);
-	assert_int_equal(platform_in(&vm, 0xe4, 4), 0);
-	platform_out(&vm, 0x510, 2, 0);
+	out(0xe0, 4, 0x44332211);
+	assert_int_equal(in(0xe0, 4), 0x44332211);
+	assert_int_equal(in(0xe1, 2), 0x3322);
+	out(0xe3, 1, 0x99);
+	assert_int_equal(in(0xe3, 2), 0x99);
+	out(0xe4, 4, 0xffffffff);
+	assert_int_equal(in(0xe4, 4), 0);
+	out(0x510, 2, 0);
 	for (unsigned i = 0; i < sizeof(signature); i++)
-		assert_int_equal(platform_in(&vm, 0x511, 1), signature[i]);
-	platform_out(&vm, 0x510, 2, 5);
-	assert_int_equal(platform_in(&vm, 0x511, 1), 3);
+		assert_int_equal(in(0x511, 1), signature[i]);
+	out(0x510, 2, 5);
+	assert_int_equal(in(0x511, 1), 3);
 	for (unsigned i = 0; i < 100; i++)
-		assert_int_equal(platform_in(&vm, 0x511, 1), 0);
-	platform_out(&vm, 0x510, 2, 3);
+		assert_int_equal(in(0x511, 1), 0);
+	out(0x510, 2, 3);
 	for (unsigned i = 0; i < 9; i++)
-		assert_int_equal(platform_in(&vm, 0x511, 1), i == 3 ? 4 : 0);
-	platform_out(&vm, 0x510, 2, 77);
-	assert_int_equal(platform_in(&vm, 0x511, 1), 0);
+		assert_int_equal(in(0x511, 1), i == 3 ? 4 : 0);
+	out(0x510, 2, 77);
+	assert_int_equal(in(0x511, 1), 0);
 	happened("");
-	platform_out(&vm, 0xf4, 4, 0);
+	out(0xf4, 4, 0);
 	happened("end 0: exit port");
-	platform_out(&vm, 0xf4, 1, 41);
+	out(0xf4, 1, 41);
 	happened("end 41: exit port");
-	platform_out(&vm, 0xf4, 2, 0x100);
+	out(0xf4, 2, 0x100);
 	happened("end 255: exit port");
 }
 
@@ -338,23 +348,23 @@ static void test_lines(void **state)
 	(void)state;
 	for (unsigned line = 0; line < 24; line++)
 		for (unsigned size = 1; size <= 4; size *= 2) {
-			platform_out(&vm, (uint16_t)(0x2000 + line), size, 1);
-			platform_out(&vm, (uint16_t)(0x2000 + line), size, 1);
+			out((uint16_t)(0x2000 + line), size, 1);
+			out((uint16_t)(0x2000 + line), size, 1);
 			snprintf(wanted, sizeof(wanted), "+%u ", line);
 			happened(wanted);
-			assert_int_equal(platform_in(&vm, (uint16_t)(0x2000 + line), 1), 1);
-			platform_out(&vm, (uint16_t)(0x2000 + line), size, 0);
+			assert_int_equal(in((uint16_t)(0x2000 + line), 1), 1);
+			out((uint16_t)(0x2000 + line), size, 0);
 			snprintf(wanted, sizeof(wanted), "-%u ", line);
 			happened(wanted);
 		}
 	/* Two drivers of one wire: it falls with the last. */
-	platform_out(&vm, 0x2004, 1, 1);
-	platform_out(&vm, 0x3fc, 1, 0x08);
-	platform_out(&vm, 0x3f9, 1, 0x02);
+	out(0x2004, 1, 1);
+	out(0x3fc, 1, 0x08);
+	out(0x3f9, 1, 0x02);
 	print("zz");
-	platform_out(&vm, 0x2004, 1, 0);
+	out(0x2004, 1, 0);
 	happened("+4 ");
-	platform_out(&vm, 0x3f9, 1, 0);
+	out(0x3f9, 1, 0);
 	happened("-4 ");
 }
 
