@@ -50,14 +50,6 @@ static void read_configuration(const struct boot_info *boot)
 		refuse(LOG_CONFIG, "no module given: add a line \"module2 /FILE vm name=NAME\" to grub.cfg");
 }
 
-static void check_configuration(void)
-{
-	char error[CONFIG_ERROR_SIZE];
-
-	if (!config_check(&config, cpu_count, error))
-		refuse(LOG_CONFIG, "%s", error);
-}
-
 static void make_vms(void)
 {
 	for (unsigned i = 0; i < config.vm_count; i++) {
@@ -74,13 +66,16 @@ static void make_vms(void)
 
 void kernel_main(const struct boot_info *boot)
 {
+	char error[CONFIG_ERROR_SIZE];
+
 	read_configuration(boot);
 	machine_init(boot);
 	log_line(LOG_HV, "Bellhop, doorbell ABI %u, TSC %lu kHz, %lu MiB free", BH_ABI_VERSION, tsc_hz / 1000,
 	         memory_free_bytes() >> 20);
 	virt_pick(config.apic);
 	smp_start(run_cpu);
-	check_configuration();
+	if (!config_check(&config, cpu_count, error))
+		refuse(LOG_CONFIG, "%s", error);
 	turn_on_virtualisation();
 	for (unsigned i = 0; i < cpu_count; i++) {
 		while (!atomic_load_explicit(&cpus[i].online, memory_order_acquire))

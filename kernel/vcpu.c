@@ -106,14 +106,6 @@ static uint32_t drain(struct vcpu *v)
 	return vlapic_drain(&v->apic, &v->inbox, awaited);
 }
 
-static void empty_inbox(struct vcpu *v)
-{
-	uint32_t signals = drain(v);
-
-	if (signals)
-		take_signals(v, signals);
-}
-
 /* When the LAPIC timer is due, in host TSC. */
 static uint64_t timer_due(struct vcpu *v)
 {
@@ -395,7 +387,7 @@ static void run_slice(struct vcpu *v)
 		vcpu_settle(v);
 		v->deadline = VCPU_LOOK;
 		if (inbox_full(&v->inbox))
-			empty_inbox(v);
+			take_signals(v, drain(v));
 		due = now >= deadline_of(v);
 		if (due)
 			meet_deadlines(v, now);

@@ -114,13 +114,6 @@ static unsigned place(const struct config_vm *from, unsigned index)
 	return next++ % cpu_count;
 }
 
-static void set_firmware_state(struct vlapic *apic)
-{
-	vlapic_mmio_write(apic, APIC_SVR * 16, FIRMWARE_SVR, 0);
-	vlapic_mmio_write(apic, APIC_LVT_LINT0 * 16, FIRMWARE_LINT0, 0);
-	vlapic_mmio_write(apic, APIC_LVT_LINT1 * 16, FIRMWARE_LINT1, 0);
-}
-
 /* One register, 0 EAX to 3 EDX, of a CPUID leaf as the guest is shown it at its start. */
 static uint32_t guest_cpuid(const struct config_vm *from, uint32_t leaf, unsigned reg)
 {
@@ -156,7 +149,9 @@ static void make_vcpu(struct vm *vm, const struct config_vm *from, unsigned inde
 	vm->vcpu[index] = v;
 	vm->bus.face[index] = &v->apic.face;
 	if (index == 0) {
-		set_firmware_state(&v->apic);
+		vlapic_mmio_write(&v->apic, APIC_SVR * 16, FIRMWARE_SVR, 0);
+		vlapic_mmio_write(&v->apic, APIC_LVT_LINT0 * 16, FIRMWARE_LINT0, 0);
+		vlapic_mmio_write(&v->apic, APIC_LVT_LINT1 * 16, FIRMWARE_LINT1, 0);
 		v->state = VCPU_RUNNING;
 	}
 	vcpu_assign(v);

@@ -327,7 +327,6 @@ void vmx_window(struct virt_vcpu *v, bool interrupt, bool nmi)
 
 void vmx_tpr_threshold(struct virt_vcpu *v, uint8_t task_class)
 {
-	if (task_class != vmx_of(v)->tpr_class)
-		vmwrite(VMCS_TPR_THRESHOLD, task_class);
+	vmwrite(VMCS_TPR_THRESHOLD, task_class);
 	vmx_of(v)->tpr_class = task_class;
 }
