@@ -134,8 +134,6 @@ static void make_vcpu(struct vm *vm, const struct config_vm *from, unsigned inde
 		.id = index,
 		.bsp = index == 0,
 		.x2apic = from->x2apic,
-		.tsc_deadline = true,
-		.eoi_suppression = true,
 		.phys_bits = (uint8_t)guest_cpuid(from, 0x80000008, 0),
 	};
 

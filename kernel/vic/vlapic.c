@@ -49,7 +49,7 @@ static void set_registers(struct vlapic *v, uint32_t id)
 	for (unsigned int slot = APIC_LVT_TIMER; slot <= APIC_LVT_ERROR; slot++)
 		*vlapic_reg(v, slot) = APIC_LVT_MASKED;
 	*vlapic_reg(v, APIC_VERSION) = APIC_VERSION_XAPIC | (APIC_LVT_ERROR - APIC_LVT_TIMER) << 16 |
-	                               (v->config.eoi_suppression ? APIC_VERSION_SUPPRESS : 0);
+	                               APIC_VERSION_SUPPRESS;
 	*vlapic_reg(v, APIC_DFR) = APIC_DFR_MODEL | APIC_DFR_ONES;
 	*vlapic_reg(v, APIC_SVR) = APIC_SVR_VECTOR;
 	set_id(v, id);

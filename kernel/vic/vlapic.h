@@ -13,12 +13,10 @@
  */
 
 struct vlapic_config {
-	uint32_t id;          /* initial APIC ID in both modes, at most 254 */
-	bool bsp;             /* IA32_APIC_BASE.BSP after reset */
-	bool x2apic;          /* x2APIC mode is offered */
-	bool tsc_deadline;    /* the timer's TSC-deadline mode is offered */
-	bool eoi_suppression; /* SVR bit 12 and version bit 24 are offered */
-	uint8_t phys_bits;    /* MAXPHYADDR, 32 to 52 */
+	uint32_t id;       /* initial APIC ID in both modes, at most 254 */
+	bool bsp;          /* IA32_APIC_BASE.BSP after reset */
+	bool x2apic;       /* x2APIC mode is offered */
+	uint8_t phys_bits; /* MAXPHYADDR, 32 to 52 */
 };
 
 #define VLAPIC_BEFORE 6
@@ -110,7 +108,7 @@ static inline uint8_t vlapic_cr8_read(const struct vlapic *v)
 	return (uint8_t)(v->page->slot[APIC_TPR].low >> 4 & 0xf);
 }
 
-/* IA32_TSC_DEADLINE: outside that mode reads 0, ignores writes. The caller faults where it is not offered. */
+/* IA32_TSC_DEADLINE: outside that mode reads 0, ignores writes. */
 uint64_t vlapic_tsc_deadline_read(struct vlapic *v, uint64_t now);
 struct vlapic_effect vlapic_tsc_deadline_write(struct vlapic *v, uint64_t value, uint64_t now);
 

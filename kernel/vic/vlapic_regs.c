@@ -61,18 +61,6 @@ static const struct rule *find_rule(unsigned int slot)
 	return &rules[slot < sizeof(rules) / sizeof(rules[0]) ? slot : 0];
 }
 
-/* What is not offered to this VM is reserved. */
-static uint32_t writable(const struct vlapic *v, const struct rule *rule, unsigned int slot)
-{
-	uint32_t bits = rule->writable;
-
-	if (slot == APIC_SVR && !v->config.eoi_suppression)
-		bits &= ~APIC_SVR_SUPPRESS;
-	if (slot == APIC_LVT_TIMER && !v->config.tsc_deadline)
-		bits &= ~APIC_TIMER_DEADLINE;
-	return bits;
-}
-
 /* SDM vol. 3, "Local APIC State After It Has Been Software Disabled": all LVT entries are masked, and stay so. */
 static uint32_t lvt_mask(struct vlapic *v)
 {
@@ -223,7 +211,7 @@ struct vlapic_effect vlapic_mmio_write(struct vlapic *v, uint32_t offset, uint32
 	if (!vlapic_is_enabled(v) || vlapic_is_x2apic(v) || offset % 16)
 		return e;
 	if (rule->xapic & WO) {
-		write(v, offset / 16, value & writable(v, rule, offset / 16), now, &e);
+		write(v, offset / 16, value & rule->writable, now, &e);
 		if (offset / 16 >= APIC_SVR)
 			vlapic_remember(v);
 	} else if (!rule->xapic) {
@@ -274,7 +262,7 @@ struct vlapic_effect vlapic_msr_write(struct vlapic *v, uint32_t msr, uint64_t v
 {
 	unsigned int slot = msr - APIC_MSR_BASE;
 	const struct rule *rule = find_rule(slot);
-	uint32_t bits = writable(v, rule, slot), high = (uint32_t)(value >> 32);
+	uint32_t bits = rule->writable, high = (uint32_t)(value >> 32);
 	struct vlapic_effect e = { .does = VLAPIC_FAULT };
 
 	/* One for each interrupt. */

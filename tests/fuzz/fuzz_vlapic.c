@@ -100,10 +100,6 @@ UNTRACED static void check_kept(unsigned slot, uint32_t value)
 	                     : slot == APIC_DFR     ? APIC_DFR_ONES
 	                                            : 0;
 
-	if (slot == APIC_SVR && !f.v.config.eoi_suppression)
-		mask &= ~APIC_SVR_SUPPRESS;
-	if (slot == APIC_LVT_TIMER && !f.v.config.tsc_deadline)
-		mask &= ~APIC_TIMER_DEADLINE;
 	value &= mask;
 	if (slot >= APIC_LVT_TIMER && slot <= APIC_LVT_ERROR && !enabled())
 		value |= APIC_LVT_MASKED;
@@ -458,8 +454,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.id = input_8(&in) % 255u,
 		.bsp = options & 1,
 		.x2apic = !(options & 2),
-		.tsc_deadline = !(options & 4),
-		.eoi_suppression = !(options & 8),
 		.phys_bits = options & 16 ? 36 : 52,
 	};
 

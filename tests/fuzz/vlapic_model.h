@@ -203,8 +203,6 @@ static inline void expect_timer_mode(uint32_t lvt)
 	uint32_t old = old_reg(APIC_LVT_TIMER);
 
 	timer_fires();
-	if (!f.v.config.tsc_deadline)
-		lvt &= ~APIC_TIMER_DEADLINE;
 	if (((old ^ lvt) & APIC_TIMER_MODE) && ((old | lvt) & APIC_TIMER_DEADLINE))
 		f.armed = false;
 }

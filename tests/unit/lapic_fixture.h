@@ -25,8 +25,6 @@ struct lapic {
 static const struct vlapic_config lapic_all = {
 	.id = 5,
 	.x2apic = true,
-	.tsc_deadline = true,
-	.eoi_suppression = true,
 	.phys_bits = 40,
 };
 

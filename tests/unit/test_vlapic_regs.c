@@ -140,24 +140,6 @@ static void read_only_bits_stay(void **state)
 	assert_int_equal(rdx(v, 0x35), 0xc055);
 }
 
-static void what_is_not_offered(void **state)
-{
-	struct vlapic_config bare = { .id = 1, .x2apic = true, .phys_bits = 36 };
-	struct lapic l;
-	struct vlapic *v = lapic_new(&l, &bare);
-
-	(void)state;
-	assert_int_equal(rd(v, 0x03), 0x00050014);
-	wr(v, 0x0f, 0x11ff);
-	assert_int_equal(rd(v, 0x0f), 0x1ff);
-	wr(v, 0x32, 0x600ee);
-	assert_int_equal(rd(v, 0x32), 0x200ee);
-	vlapic_base_write(v, BASE_X2APIC);
-	assert_int_equal(wrx(v, 0x0f, 0x11ff).does, VLAPIC_FAULT);
-	assert_int_equal(wrx(v, 0x32, 0x400ee).does, VLAPIC_FAULT);
-	assert_int_equal(wrx(v, 0x32, 0x200ee).does & VLAPIC_FAULT, 0);
-}
-
 /* Not in the mode of the face: the memory is no APIC, the MSRs do not exist. */
 static void faces_follow_the_mode(void **state)
 {
@@ -352,7 +334,6 @@ int main(void)
 		cmocka_unit_test(every_bit_in_memory),
 		cmocka_unit_test(every_bit_by_msr),
 		cmocka_unit_test(read_only_bits_stay),
-		cmocka_unit_test(what_is_not_offered),
 		cmocka_unit_test(faces_follow_the_mode),
 		cmocka_unit_test(offsets_between_registers),
 		cmocka_unit_test(software_disable_masks),
