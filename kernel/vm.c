@@ -157,26 +157,17 @@ static void make_vcpu(struct vm *vm, const struct config_vm *from, unsigned inde
 
 static void make_platform(struct vm *vm, const struct config_vm *from)
 {
-	struct platform_setup setup = {
-		.name = vm->name,
-		.now = tsc_now(),
-		.tsc_hz = tsc_hz,
-		.ram_low = vm->ram_low_size,
-		.ram_high = vm->ram_high_size,
-		.vcpus = vm->vcpu_count,
-		.scratch = from->testdev ? need(from, TESTDEV_MEMORY_SIZE, PAGE_SIZE, "the test device")
-		                         : NULL,
-	};
+	uint8_t *scratch = from->testdev ? need(from, TESTDEV_MEMORY_SIZE, PAGE_SIZE, "the test device")
+	                                 : NULL;
 
-	wall_clock_read(&setup.wall);
 	vioapic_init(&vm->ioapic, from->ioapic_version, IOAPIC_ID);
 	vpic_init(&vm->pic);
 	vpit_init(&vm->pit, 0);
 	atomic_init(&vm->chip_deadline, UINT64_MAX);
-	platform_init(&vm->platform, &setup);
+	platform_init(vm, scratch);
 	/* Instructions of every kind are tried on it, so that none may depend on what we can emulate. */
-	if (setup.scratch)
-		virt->space_map(vm->space, TESTDEV_MEMORY, (uint64_t)setup.scratch, TESTDEV_MEMORY_SIZE);
+	if (scratch)
+		virt->space_map(vm->space, TESTDEV_MEMORY, (uint64_t)scratch, TESTDEV_MEMORY_SIZE);
 }
 
 static void write_tables(struct vm *vm, const struct config_vm *from)

@@ -381,18 +381,23 @@ void platform_flush(struct vm *vm)
 	leave(vm, &a);
 }
 
-void platform_init(struct platform *p, const struct platform_setup *setup)
+void platform_init(struct vm *vm, uint8_t *scratch)
 {
+	struct platform *p = &vm->platform;
+	uint64_t now = tsc_now();
+	struct rtc_time wall;
+
 	*p = (struct platform){ .deadline = UINT64_MAX };
 	for (unsigned i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
 		mark_ports(&ranges[i]);
-	format_text(p->prefix, sizeof(p->prefix), "%s| ", setup->name);
+	format_text(p->prefix, sizeof(p->prefix), "%s| ", vm->name);
+	wall_clock_read(&wall);
 	vuart_init(&p->uart);
-	vrtc_init(&p->rtc, &setup->wall, setup->now, setup->tsc_hz, setup->ram_low, setup->ram_high);
-	vpm_init(&p->pm, setup->now, setup->tsc_hz);
+	vrtc_init(&p->rtc, &wall, now, tsc_hz, vm->ram_low_size, vm->ram_high_size);
+	vpm_init(&p->pm, now, tsc_hz);
 	p->test = (struct testdev){
-		.vcpus = setup->vcpus,
-		.memory = setup->ram_low + setup->ram_high,
-		.scratch = setup->scratch,
+		.vcpus = vm->vcpu_count,
+		.memory = vm->ram_low_size + vm->ram_high_size,
+		.scratch = scratch,
 	};
 }

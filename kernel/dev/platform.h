@@ -56,15 +56,6 @@ struct platform {
 	uint8_t typed, taken;            /* how many were put in and taken out; they wrap */
 };
 
-struct platform_setup {
-	const char *name; /* the VM's, at most 15 characters */
-	uint64_t now, tsc_hz;
-	struct rtc_time wall;       /* the time of day at `now` */
-	uint64_t ram_low, ram_high; /* bytes, as in struct vm */
-	unsigned vcpus;
-	uint8_t *scratch; /* as in struct testdev */
-};
-
 /*
  * By port, for all VMs, constant once they run: 1, 2 or 4, an access of so many bytes from here on reaches a device (of a
  * VM with a test device at least); PLATFORM_CHIP, the port is one of an interrupt controller (kernel/intr.c).
@@ -79,8 +70,8 @@ static inline bool platform_answers(uint16_t port, unsigned size)
 	return platform_ports[port] & size;
 }
 
-/* Boot CPU, before the VM runs. */
-void platform_init(struct platform *p, const struct platform_setup *setup);
+/* Boot CPU, before the VM runs, with its name, RAM and VCPU count in place. `scratch` as in struct testdev. */
+void platform_init(struct vm *vm, uint8_t *scratch);
 
 /*
  * A port access of 1, 2 or 4 bytes, but to the interrupt controllers; a port of no device reads as ones.

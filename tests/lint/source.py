@@ -10,7 +10,7 @@ from tests.lint import tree
 MAX_FUNCTION = 60
 MAX_FILE = 500
 MAX_MAKEFILE = 200
-MAX_HYPERVISOR = 11550  # lines of code, so that it does not grow; the aim is 10,000 with blank lines and comments
+MAX_HYPERVISOR = 11200  # lines of code, so that it does not grow; the aim is 10,000 with blank lines and comments
 FORMAT_VERSION = 14
 LINUX_ONLY = pathlib.Path("guest-stubs/linux/doorbell.h")
 SOURCES = (".c", ".h", ".S", ".ld", ".py", ".sh")

@@ -63,26 +63,26 @@ void vcpu_notify(struct vcpu *v, uint8_t vector)
 	kicks += vector == CPU_KICK;
 }
 
+uint64_t tsc_hz = 2000000000;
+
+void wall_clock_read(struct rtc_time *out)
+{
+	*out = (struct rtc_time){ 2024, 1, 2, 3, 4, 5, 6 };
+}
+
 static int prepare(uint8_t *memory)
 {
-	struct platform_setup setup = {
-		.name = "demo",
-		.now = tsc_now(),
-		.tsc_hz = 2000000000,
-		.wall = { 2024, 1, 2, 3, 4, 5, 6 },
-		.ram_low = 64 << 20,
-		.vcpus = 3,
-		.scratch = memory,
-	};
-
 	memset(&vm, 0, sizeof(vm));
 	memset(&vcpu, 0, sizeof(vcpu));
 	inbox_init(&vcpu.inbox, NULL, CPU_KICK);
+	strcpy(vm.name, "demo");
+	vm.ram_low_size = 64 << 20;
+	vm.vcpu_count = 3;
 	vm.vcpu[0] = &vcpu;
 	events[0] = '\0';
 	kicks = 0;
 	unfinished = false;
-	platform_init(&vm.platform, &setup);
+	platform_init(&vm, memory);
 	return 0;
 }
 
