@@ -7,7 +7,7 @@ GUEST VM ARGS MODULE HV CPUS MODEL MEGS TIMEOUT EMU; `make help` explains them.
 With GUEST=linux at a terminal, the terminal is the machine's serial line; Ctrl-] ends the run. Without one it ends with the
 driver's table, which becomes build/run/linux.csv.
 
-Status: 0 the VM ended itself with 0; 1 to 125 the value that it ended with; 124 no end within TIMEOUT;
+Status: 0 the VM ended itself with 0 (and no check of a Linux failed); 1 to 125 the value that it ended with; 124 no end within TIMEOUT;
 126 Bellhop parked it; 127 it could not be started. (make itself turns each of those but 0 into its own 2.)
 """
 import os
@@ -121,7 +121,9 @@ def status_of(seen, name, outcome):
     if end is None:
         return NOT_STARTED, f"{name} did not run: {outcome.fault or (seen.said or ['nothing was said'])[-1]}"
     if value := re.match(r"ended: exit (\d+)", end):
-        return min(int(value[1]), 125), f"{name}: {end}"
+        # A Linux switches itself off, whatever has failed in it.
+        failed = sum(summary[2] for summary in console.summaries(seen.guests.get(name, [])))
+        return min(int(value[1]) or failed, 125), f"{name}: {end}" + (f", {failed} checks failed" if failed else "")
     return PARKED, f"{name}: {end}"
 
 
@@ -131,6 +133,8 @@ def main():
         note(problem)
         return NOT_STARTED
     image = settings.image()
+    if settings.linux:
+        (folder.RUN / "linux.csv").unlink(missing_ok=True)
     if settings.guest == "linux" and (why := module.why_not()):
         note(f"without the doorbell driver: {why}")
 
